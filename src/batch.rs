@@ -1,0 +1,265 @@
+//! Many jobs of one type over an iterator of inputs: what a batch is told before it starts.
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::backoff::mix;
+use crate::channel::BatchSender;
+use crate::completed::{AsCompleted, InOrder};
+use crate::crew::{Crew, SharedLane};
+use crate::lane::Core;
+use crate::policy::{RetryPolicy, Verdict};
+use crate::report::BatchReport;
+use crate::sync::Arc;
+use crate::token::{BatchClassify, BatchLane, BatchOptions, NameOf};
+
+/// Many jobs of one type: an iterator of inputs and a function, on a pool. Made by [`RetryPool::batch`](crate::RetryPool::batch).
+///
+/// It is lazy: nothing is pulled from the input, and nothing runs, before the first `next()`. Inputs are pulled on the
+/// caller's thread inside `next()`, at most [`window`](Self::window) of them ahead of what has been delivered, so an endless
+/// input and a slow consumer are fine. Each job comes out once it has settled, retries included: in the order in which they
+/// settle by [`as_completed`](Self::as_completed) (and by a `for` loop over the batch), or in the order of the input by
+/// [`in_order`](Self::in_order).
+///
+/// | setting | default |
+/// |---|---|
+/// | [`retry`](Self::retry) | the pool's policy |
+/// | [`retry_if`](Self::retry_if), [`classify`](Self::classify) | every error is retried, a panic is not |
+/// | [`window`](Self::window) | the greater of 1 024 and 4 × threads |
+/// | [`name`](Self::name) | no name |
+///
+/// ```
+/// use std::time::Duration;
+/// use retry_pool::{RetryPolicy, RetryPool};
+///
+/// let pool = RetryPool::with_threads(4);
+/// let texts = ["1", "2", "three", "4"];
+/// let mut sum = 0;
+/// for done in pool.batch(texts, |text| text.parse::<u32>())
+///     .retry(RetryPolicy::fixed(Duration::from_millis(1)).max_attempts(2))
+/// {
+///     match done.result() {
+///         Ok(number) => sum += number,
+///         Err(give_up) => assert_eq!((*done.input(), give_up.attempts()), ("three", 2)),
+///     }
+/// }
+/// assert_eq!(sum, 7);
+/// ```
+#[must_use = "a batch is lazy: iterate over it, or call run()"]
+pub struct Batch<'p, It: Iterator, F, T, E> {
+    crew: Arc<Crew<'p>>,
+    input: It,
+    job: F,
+    policy: RetryPolicy,
+    classify: Option<BatchClassify<'p, E>>,
+    name: Option<NameOf<'p, It::Item>>,
+    window: usize,
+    /// A batch gives out the function's values, which it does not hold yet.
+    values: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<'p, It, F, T, E> Batch<'p, It, F, T, E>
+where
+    It: Iterator,
+    It::Item: Send + 'p,
+    F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+{
+    /// Enough to keep empty jobs flowing between a filling and a draining side, and little memory.
+    const DEFAULT_WINDOW: usize = 1_024;
+
+    pub(crate) fn new(crew: &Arc<Crew<'p>>, input: It, job: F) -> Self {
+        Self {
+            input,
+            job,
+            policy: crew.settings.policy.clone(),
+            classify: None,
+            name: None,
+            window: Self::DEFAULT_WINDOW.max(crew.settings.threads.saturating_mul(4)),
+            values: std::marker::PhantomData,
+            crew: Arc::clone(crew),
+        }
+    }
+
+    /// When to retry. Default: the pool's policy, see [`RetryPoolBuilder::retry`](crate::RetryPoolBuilder::retry).
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Retries an error only if this returns true; any other ends its job as [`Permanent`](crate::GiveUpReason::Permanent).
+    /// Replaces [`classify`](Self::classify).
+    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + Sync + 'p) -> Self {
+        self.classify(move |error| {
+            if retry(error) {
+                Verdict::Retry
+            } else {
+                Verdict::GiveUp
+            }
+        })
+    }
+
+    /// Judges each error. If the function panics, its job ends as [`Panicked`](crate::GiveUpReason::Panicked).
+    /// Replaces [`retry_if`](Self::retry_if).
+    pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + Sync + 'p) -> Self {
+        Self {
+            classify: Some(Box::new(classify)),
+            ..self
+        }
+    }
+
+    /// The greatest number of jobs that are admitted and not delivered yet: queued, parked, running, or settled and not yet
+    /// taken by the caller. At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and
+    /// 4 × threads.
+    pub fn window(self, jobs: usize) -> Self {
+        Self {
+            window: jobs,
+            ..self
+        }
+    }
+
+    /// Names each job after its input, for [`Attempt::job_name`](crate::Attempt::job_name) and the text of a panic. The
+    /// function is called before each attempt; one that panics leaves the job without a name.
+    pub fn name(self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
+        Self {
+            name: Some(Box::new(name)),
+            ..self
+        }
+    }
+
+    /// Iterates in the order in which jobs settle.
+    ///
+    /// # Panics
+    /// If the policy is refused by [`RetryPolicy::validate`], or the window is 0.
+    pub fn as_completed(self) -> AsCompleted<'p, It, F, T, E> {
+        if let Err(error) = self.policy.validate() {
+            panic!("{error}");
+        }
+        assert!(
+            self.window > 0,
+            "window is 0: a batch admits at least 1 job"
+        );
+        let Self {
+            crew,
+            input,
+            job,
+            policy,
+            classify,
+            name,
+            window,
+            values: _,
+        } = self;
+        let core = Arc::new(Core::new(window, crew.settings.threads));
+        let seed = mix(crew.settings.seed, crew.next_batch(), 0);
+        let options = BatchOptions {
+            policy,
+            classify,
+            name,
+            seed,
+        };
+        let counts = Arc::clone(&core.counts);
+        let lane = Arc::new_cyclic(|this| BatchLane {
+            core,
+            job,
+            options,
+            this: this.clone(),
+        });
+        let shared: SharedLane<'p> = Arc::clone(&lane) as _;
+        crew.register(&shared, counts);
+        AsCompleted::new(crew, lane, input)
+    }
+
+    /// Iterates in the order of the input, in the same bounded window: jobs that wait for an earlier one count, too.
+    ///
+    /// # Panics
+    /// As [`as_completed`](Self::as_completed).
+    ///
+    /// ```
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(2);
+    /// let squares = pool.batch(1..=4, |n| Ok::<_, String>(n * n)).in_order();
+    /// let squares: Result<Vec<i32>, _> = squares.map(|done| done.into_result()).collect();
+    /// assert_eq!(squares.unwrap(), [1, 4, 9, 16]);
+    /// ```
+    pub fn in_order(self) -> InOrder<'p, It, F, T, E> {
+        InOrder::new(self.as_completed())
+    }
+
+    /// Runs the batch to its end and returns what came of it.
+    ///
+    /// # Panics
+    /// As [`as_completed`](Self::as_completed).
+    ///
+    /// ```
+    /// # use retry_pool::{RetryPolicy, RetryPool};
+    /// # let pool = RetryPool::with_threads(2);
+    /// let report = pool.batch(["1", "x"], |text| text.parse::<u32>()).retry(RetryPolicy::never()).run();
+    /// assert_eq!(report.succeeded(), [(0, 1)]);
+    /// assert_eq!(*report.gave_up()[0].input(), "x");
+    /// ```
+    pub fn run(self) -> BatchReport<It::Item, T, E> {
+        let begun = Instant::now();
+        let mut completed = self.as_completed();
+        let mut report = BatchReport::new();
+        completed.by_ref().for_each(|done| report.add(done));
+        report.finish(begun.elapsed(), completed.input_left())
+    }
+}
+
+impl<It, F, T, E> Batch<'static, It, F, T, E>
+where
+    It: Iterator,
+    It::Item: Send + 'static,
+    F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    /// Opens the batch to producers on other threads: what they send is worked on at once, also before the first `next()`.
+    /// The input of the batch is still pulled; [`std::iter::empty`] if there is none. The iteration ends when every
+    /// sender is dropped and every job has settled.
+    ///
+    /// This is the way for inputs that block, such as lines of a pipe: an iterator that blocks inside `next()` would hold
+    /// completions back that are ready.
+    ///
+    /// # Panics
+    /// As [`as_completed`](Self::as_completed).
+    ///
+    /// ```
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(2);
+    /// let (sender, completed) = pool.batch(std::iter::empty(), |n: &u32| Ok::<_, String>(n * 2)).channel();
+    /// std::thread::spawn(move || (1..=3).try_for_each(|n| sender.send(n)));
+    /// let sum: u32 = completed.map(|done| done.into_result().unwrap()).sum();
+    /// assert_eq!(sum, 12);
+    /// ```
+    pub fn channel(self) -> (BatchSender<It::Item>, AsCompleted<'static, It, F, T, E>) {
+        let completed = self.as_completed();
+        (completed.sender(), completed)
+    }
+}
+
+impl<'p, It, F, T, E> IntoIterator for Batch<'p, It, F, T, E>
+where
+    It: Iterator,
+    It::Item: Send + 'p,
+    F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+{
+    type Item = crate::Completion<It::Item, T, E>;
+    type IntoIter = AsCompleted<'p, It, F, T, E>;
+
+    /// The same as [`as_completed`](Batch::as_completed).
+    fn into_iter(self) -> Self::IntoIter {
+        self.as_completed()
+    }
+}
+
+impl<It: Iterator, F, T, E> fmt::Debug for Batch<'_, It, F, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("policy", &self.policy)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,55 @@
+//! Time as nanoseconds since a pool was built: eight bytes, and arithmetic that saturates.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds since the pool was built. `u64::MAX` (584 years) means never.
+pub(crate) type Nanos = u64;
+
+/// A duration in nanoseconds, `u64::MAX` for any that is longer than 584 years.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The monotonic clock of one pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        nanos(self.epoch.elapsed())
+    }
+
+    /// The instant of `at`, or `None` where the platform's clock cannot name it: never.
+    pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
+        if at == Nanos::MAX {
+            return None;
+        }
+        self.epoch.checked_add(Duration::from_nanos(at))
+    }
+}
+
+/// The instant `timeout` from now, or `None` where the platform's clock cannot name it: no limit.
+pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_duration_means_never() {
+        let clock = Clock::new();
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert_eq!(clock.instant(nanos(Duration::MAX)), None);
+        assert!(clock.instant(1).is_some());
+    }
+}

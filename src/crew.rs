@@ -1,0 +1,446 @@
+//! What the threads of one pool share, and how the pool ends.
+//!
+//! # Phases
+//!
+//! | phase | entered by | what is accepted |
+//! |---|---|---|
+//! | `RUNNING` | creation | everything |
+//! | `DRAINING` | [`Crew::close`] | what jobs of this pool submit |
+//! | `STOPPED` | whoever settles the last job of a draining pool ([`Crew::settled`]); [`Crew::stop_now`] | nothing |
+//!
+//! # Why no accepted job is lost
+//!
+//! *Accept against close.* A caller counts its job as accepted, then (fence) looks at the phase; a closer sets the phase,
+//! then (fence) adds up the counts. Of two such fences one is first, so either the caller sees the pool closed and takes its
+//! job back, or the closer sees the job and waits for it. Batches admit under their own lock, and are closed one by one
+//! before the phase changes.
+//!
+//! *Settle against close.* Likewise: who settles a job counts it, then (fence) looks at the phase; so either it sees
+//! `DRAINING` and checks whether that was the last, or the closer's own check sees the job settled.
+//!
+//! *Push against stop.* Who pushes work looks (fence) whether the pool has stopped meanwhile and, if so, sweeps the queue;
+//! who stops the pool sets the phase, then (fence) sweeps. The timer and the batches decide the same under their locks.
+
+use crate::clock::{Clock, Nanos};
+use crate::policy::RetryPolicy;
+use crate::queue::Queue;
+use crate::stats::{Counts, Stats};
+use crate::sync::{Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, Weak, fence, wait_until};
+use crate::timer::Timer;
+use crate::unwind;
+
+use std::cell::Cell;
+use std::time::Instant;
+
+/// What the work channel carries: a single job, or a token that says "help this batch".
+pub(crate) trait Work<'p>: Send + Sync {
+    /// Runs on a worker, whose own counts are passed. User code that panics is contained inside.
+    fn run(&self, crew: &Crew<'p>, counts: &Counts) -> Next;
+
+    /// The pool has stopped: settles whatever has not begun.
+    fn give_up(&self, crew: &Crew<'p>);
+}
+
+/// The jobs of a batch, as the pool sees them. Its entries in the work channel are tokens.
+pub(crate) trait Lane<'p>: Work<'p> {
+    /// The timer's call when a parked job has come due: how many tokens go into the work channel now, and when to call again.
+    /// Runs no user code.
+    fn due(&self, now: Nanos) -> Due;
+
+    /// Accepts nothing more from outside.
+    fn close(&self);
+}
+
+/// What a worker does with work that it has run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Done,
+    Requeue,
+    ParkUntil(Nanos),
+}
+
+/// What the timer does for a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due {
+    pub(crate) tokens: usize,
+    pub(crate) again: Option<Nanos>,
+}
+
+pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
+pub(crate) type SharedLane<'p> = Arc<dyn Lane<'p> + 'p>;
+pub(crate) type WeakLane<'p> = Weak<dyn Lane<'p> + 'p>;
+
+/// What the timer carries. A lane keeps its own parked jobs, and dies with its iterator; a single job has only this.
+pub(crate) enum Parked<'p> {
+    Job(SharedWork<'p>),
+    Lane(WeakLane<'p>),
+}
+
+const RUNNING: u8 = 0;
+const DRAINING: u8 = 1;
+const STOPPED: u8 = 2;
+
+/// What a pool is built with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) threads: usize,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) seed: u64,
+}
+
+/// The shared part of one pool.
+pub(crate) struct Crew<'p> {
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    queue: Queue<SharedWork<'p>>,
+    timer: Timer<Parked<'p>>,
+    phase: AtomicU8,
+    /// One for each worker.
+    workers: Box<[Counts]>,
+    /// For all other threads.
+    callers: Counts,
+    batches: Mutex<Batches<'p>>,
+    /// Threads of the pool that have not ended.
+    alive: Mutex<usize>,
+    /// Signalled when a thread ends or the phase becomes `STOPPED`.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Batches<'p> {
+    /// Invariant: once set, no batch admits anything from outside.
+    closed: bool,
+    begun: u64,
+    live: Vec<Member<'p>>,
+    /// The counts of batches that are gone.
+    past: Stats,
+}
+
+struct Member<'p> {
+    lane: WeakLane<'p>,
+    counts: Arc<Counts>,
+}
+
+thread_local! {
+    /// The address of the crew that the current thread works for.
+    static CREW: Cell<usize> = const { Cell::new(0) };
+}
+
+impl<'p> Crew<'p> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let clock = Clock::new();
+        Self {
+            clock,
+            queue: Queue::new(),
+            timer: Timer::new(clock),
+            phase: AtomicU8::new(RUNNING),
+            workers: (0..settings.threads).map(|_| Counts::default()).collect(),
+            callers: Counts::default(),
+            batches: Mutex::default(),
+            // The workers and the timer's thread.
+            alive: Mutex::new(settings.threads + 1),
+            ended: Condvar::new(),
+            settings,
+        }
+    }
+
+    /// Is the calling thread one of this pool's?
+    pub(crate) fn is_inside(&self) -> bool {
+        CREW.get() == std::ptr::from_ref(self) as usize
+    }
+
+    fn phase(&self) -> u8 {
+        // ORDERING: Acquire, with the Release in `set_phase`; the fences before it are explained at the top.
+        self.phase.load(Ordering::Acquire)
+    }
+
+    fn set_phase(&self, phase: u8) {
+        // ORDERING: Release, with the Acquire in `phase`.
+        self.phase.store(phase, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    // Accepting and settling.
+
+    /// Counts a single job as accepted and returns its number, unless the pool is closed to the caller.
+    pub(crate) fn admit(&self) -> Option<u64> {
+        let number = self.callers.accepted.add(1);
+        fence(Ordering::SeqCst);
+        match self.phase() {
+            RUNNING => Some(number),
+            DRAINING if self.is_inside() => Some(number),
+            _ => {
+                self.callers.accepted.take_back(1);
+                self.settled();
+                None
+            }
+        }
+    }
+
+    /// The counts for threads that are not workers; each write is an addition.
+    pub(crate) fn callers(&self) -> &Counts {
+        &self.callers
+    }
+
+    /// To be called after jobs were counted as settled, without a lock held: ends a draining pool after its last job.
+    pub(crate) fn settled(&self) {
+        fence(Ordering::SeqCst);
+        if self.phase() == DRAINING {
+            self.stop_if_drained();
+        }
+    }
+
+    fn stop_if_drained(&self) {
+        fence(Ordering::SeqCst);
+        // Dropped after the lock: a lane whose iterator is gone meanwhile drops its job function here.
+        let mut lanes = Vec::new();
+        let stopped = {
+            let batches = self.batches.lock();
+            let drained = || self.phase() == DRAINING && self.snapshot(&batches).unsettled() == 0;
+            // A batch that a job began while the pool drained is still open: closed now, it cannot admit after the last look.
+            if drained() {
+                lanes = batches.lanes();
+                lanes.iter().for_each(|lane| lane.close());
+            }
+            let stopped = drained();
+            if stopped {
+                self.set_phase(STOPPED);
+            }
+            stopped
+        };
+        unwind::discard_all(lanes);
+        if stopped {
+            unwind::discard_all(self.timer.stop());
+            self.end_threads();
+        }
+    }
+
+    // Work in and out.
+
+    /// Adds work at the back of the work channel; never blocks.
+    pub(crate) fn push(&self, work: SharedWork<'p>) {
+        self.queue.push(work);
+        fence(Ordering::SeqCst);
+        if self.phase() == STOPPED {
+            self.sweep();
+        }
+    }
+
+    /// Adds tokens of a lane.
+    pub(crate) fn push_tokens(&self, lane: &SharedLane<'p>, tokens: usize) {
+        (0..tokens).for_each(|_| self.push(Arc::clone(lane) as SharedWork<'p>));
+    }
+
+    /// Does something wait in the work channel?
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.queue.has_waiting()
+    }
+
+    /// Parks work until `due`.
+    pub(crate) fn park(&self, due: Nanos, parked: Parked<'p>) {
+        if let Err(Parked::Job(work)) = self.timer.insert(due, parked) {
+            work.give_up(self);
+            unwind::discard(work);
+        }
+    }
+
+    fn sweep(&self) {
+        while let Some(work) = self.queue.try_pop() {
+            work.give_up(self);
+            unwind::discard(work);
+        }
+    }
+
+    // Threads.
+
+    /// The life of a worker, which has the counts of this index to itself.
+    pub(crate) fn work(&self, index: usize) {
+        let _presence = self.enter();
+        let counts = &self.workers[index];
+        while let Some(work) = self.queue.pop() {
+            let next = if self.phase() == STOPPED {
+                work.give_up(self);
+                Next::Done
+            } else {
+                work.run(self, counts)
+            };
+            match next {
+                Next::Done => unwind::discard(work),
+                Next::Requeue => self.push(work),
+                Next::ParkUntil(due) => self.park(due, Parked::Job(work)),
+            }
+        }
+    }
+
+    /// The life of the timer's thread.
+    pub(crate) fn keep_time(&self) {
+        let _presence = self.enter();
+        self.timer.run(|parked, now| match parked {
+            Parked::Job(work) => self.push(work),
+            Parked::Lane(weak) => {
+                let Some(lane) = weak.upgrade() else { return };
+                let Due { tokens, again } = lane.due(now);
+                self.push_tokens(&lane, tokens);
+                if let Some(due) = again {
+                    self.park(due, Parked::Lane(weak));
+                }
+                // The iterator may have gone meanwhile; then the batch's job function is dropped here.
+                unwind::discard(lane);
+            }
+        });
+    }
+
+    fn enter(&self) -> Presence<'_, 'p> {
+        CREW.set(std::ptr::from_ref(self) as usize);
+        Presence { crew: self }
+    }
+
+    fn end_threads(&self) {
+        self.queue.stop();
+        drop(self.alive.lock());
+        self.ended.notify_all();
+    }
+
+    // Batches.
+
+    /// The number of a new batch.
+    pub(crate) fn next_batch(&self) -> u64 {
+        let mut batches = self.batches.lock();
+        batches.begun += 1;
+        batches.begun
+    }
+
+    /// Makes a batch known to the pool; it is told to close if the pool is closed to the caller.
+    pub(crate) fn register(&self, lane: &SharedLane<'p>, counts: Arc<Counts>) {
+        let mut batches = self.batches.lock();
+        batches.retire();
+        let open = !batches.closed || (self.is_inside() && self.phase() != STOPPED);
+        if !open {
+            lane.close();
+        }
+        batches.live.push(Member {
+            lane: Arc::downgrade(lane),
+            counts,
+        });
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.snapshot(&self.batches.lock())
+    }
+
+    /// Adds all counts up: what has settled first, what was accepted after.
+    fn snapshot(&self, batches: &MutexGuard<'_, Batches<'p>>) -> Stats {
+        let mut stats = batches.past;
+        stats.set_threads(self.settings.threads);
+        let sets = || {
+            let batches = batches.live.iter().map(|member| &*member.counts);
+            self.workers.iter().chain([&self.callers]).chain(batches)
+        };
+        sets().for_each(|counts| stats.add_outcomes(counts));
+        sets().for_each(|counts| stats.add_accepted(counts));
+        stats
+    }
+
+    // The end.
+
+    /// Accepts nothing more from outside. What was accepted still runs, and the threads end after it.
+    pub(crate) fn close(&self) {
+        let mut batches = self.batches.lock();
+        batches.closed = true;
+        let lanes = batches.lanes();
+        lanes.iter().for_each(|lane| lane.close());
+        if self.phase() == RUNNING {
+            self.set_phase(DRAINING);
+        }
+        drop(batches);
+        unwind::discard_all(lanes);
+        self.settled();
+    }
+
+    /// Settles whatever has not begun as given up, and lets the threads end after what runs.
+    pub(crate) fn stop_now(&self) {
+        self.close();
+        let batches = self.batches.lock();
+        let lanes = batches.lanes();
+        self.set_phase(STOPPED);
+        drop(batches);
+        for parked in self.timer.stop() {
+            if let Parked::Job(work) = parked {
+                work.give_up(self);
+                unwind::discard(work);
+            }
+        }
+        lanes.iter().for_each(|lane| lane.give_up(self));
+        unwind::discard_all(lanes);
+        self.sweep();
+        self.end_threads();
+    }
+
+    /// Waits until every accepted job has settled in a closed pool. False if the deadline came first.
+    pub(crate) fn wait_until_stopped(&self, deadline: Option<Instant>) -> bool {
+        self.wait(deadline, |_| self.phase() == STOPPED)
+    }
+
+    /// Waits until no thread is left but those that run a job. False if the deadline came first.
+    pub(crate) fn wait_until_idle_threads_ended(&self, deadline: Option<Instant>) -> bool {
+        self.wait(deadline, |alive| alive as u64 <= self.stats().unsettled())
+    }
+
+    fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {
+        let mut alive = self.alive.lock();
+        while !done(*alive) {
+            if !wait_until(&self.ended, &mut alive, deadline) {
+                return done(*alive);
+            }
+        }
+        true
+    }
+}
+
+impl<'p> Batches<'p> {
+    fn lanes(&self) -> Vec<SharedLane<'p>> {
+        self.live
+            .iter()
+            .filter_map(|member| member.lane.upgrade())
+            .collect()
+    }
+
+    /// Moves the counts of batches that are gone into the sum.
+    fn retire(&mut self) {
+        self.live.retain(|member| {
+            let live = member.lane.strong_count() > 0;
+            if !live {
+                self.past.add_outcomes(&member.counts);
+                self.past.add_accepted(&member.counts);
+            }
+            live
+        });
+    }
+}
+
+/// A thread of the pool, for as long as it lives.
+struct Presence<'a, 'p> {
+    crew: &'a Crew<'p>,
+}
+
+impl Drop for Presence<'_, '_> {
+    fn drop(&mut self) {
+        CREW.set(0);
+        *self.crew.alive.lock() -= 1;
+        self.crew.ended.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Crew<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = match self.phase() {
+            RUNNING => "running",
+            DRAINING => "draining",
+            _ => "stopped",
+        };
+        f.debug_struct("Crew")
+            .field("phase", &phase)
+            .field("stats", &self.stats())
+            .finish()
+    }
+}

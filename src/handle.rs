@@ -1,0 +1,165 @@
+//! One job's future: to block on, to poll, to await.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::clock::deadline_after;
+use crate::error::GiveUp;
+use crate::job::Pending;
+use crate::slot::block_on;
+use crate::sync::Arc;
+use crate::unwind;
+
+/// A job that has been submitted: its result can be blocked on, asked for or awaited.
+///
+/// Dropping the handle detaches the job: it still runs, retries included, and its result is dropped. A handle outlives its
+/// pool.
+///
+/// ```
+/// use retry_pool::RetryPool;
+///
+/// let pool = RetryPool::with_threads(2);
+/// let handle = pool.submit(|| Ok::<_, String>(6 * 7));
+/// assert_eq!(handle.wait().unwrap(), 42);
+/// ```
+///
+/// It is a [`Future`] too, for whichever runtime is there; no runtime is needed:
+///
+/// ```
+/// # use retry_pool::RetryPool;
+/// # let pool = RetryPool::with_threads(2);
+/// let handle = pool.submit(|| Ok::<_, String>("awaited"));
+/// let text = futures::executor::block_on(async { handle.await });
+/// assert_eq!(text.unwrap(), "awaited");
+/// ```
+#[must_use = "dropping the handle detaches the job: its result will not be seen"]
+pub struct JobHandle<T, E> {
+    /// Invariant: `Some` until the handle is dropped.
+    job: Option<Arc<dyn Pending<T, E>>>,
+    name: Option<Arc<str>>,
+}
+
+impl<T, E> JobHandle<T, E> {
+    pub(crate) fn new(job: Arc<dyn Pending<T, E>>, name: Option<Arc<str>>) -> Self {
+        Self {
+            job: Some(job),
+            name,
+        }
+    }
+
+    fn job(&self) -> &dyn Pending<T, E> {
+        self.job
+            .as_deref()
+            .expect("the job is there until the handle is dropped")
+    }
+
+    /// Blocks until the job has settled, retries included.
+    ///
+    /// # Errors
+    /// The [`GiveUp`] of a job that ended without success.
+    ///
+    /// # Panics
+    /// If the result has been taken already, by [`try_result`](Self::try_result) or by polling.
+    pub fn wait(self) -> Result<T, GiveUp<E>> {
+        self.block(None)
+            .expect("a wait without a limit ends with the result")
+    }
+
+    /// Blocks until the job has settled, but not longer than `timeout`.
+    ///
+    /// # Errors
+    /// The handle itself if the job has not settled in time.
+    ///
+    /// # Panics
+    /// If the result has been taken already, as for [`wait`](Self::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(1);
+    /// let (sender, gate) = std::sync::mpsc::channel::<()>();
+    /// let handle = pool.submit(move || gate.recv());
+    /// let handle = handle.wait_timeout(Duration::from_millis(1)).unwrap_err();
+    /// sender.send(()).unwrap();
+    /// assert!(handle.wait_timeout(Duration::MAX).unwrap().is_ok());
+    /// ```
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<T, GiveUp<E>>, Self> {
+        self.block(deadline_after(timeout)).ok_or(self)
+    }
+
+    fn block(&self, deadline: Option<Instant>) -> Option<Result<T, GiveUp<E>>> {
+        let job = self.job();
+        self.refuse_second_wait();
+        block_on(deadline, || job.try_take(), |waker| job.poll(waker))
+    }
+
+    /// Waiting for what has been taken would never end.
+    fn refuse_second_wait(&self) {
+        assert!(
+            !self.job().is_taken(),
+            "the result of this job has been taken already"
+        );
+    }
+
+    /// Takes the result if the job has settled; never blocks. `None` afterwards.
+    #[must_use]
+    pub fn try_result(&self) -> Option<Result<T, GiveUp<E>>> {
+        self.job().try_take()
+    }
+
+    /// Has the job settled? Once true, it stays true.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.job().is_settled()
+    }
+
+    /// How many attempts of the job have begun.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.job().attempts()
+    }
+
+    /// The name of the job, if it was given one by [`Job::name`](crate::Job::name).
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// Resolves when the job has settled. Polling again from another task replaces the waker. No runtime is needed.
+///
+/// # Panics
+/// When polled after the result was taken.
+impl<T, E> Future for JobHandle<T, E> {
+    type Output = Result<T, GiveUp<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.job().poll(context.waker()) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                self.refuse_second_wait();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T, E> Drop for JobHandle<T, E> {
+    fn drop(&mut self) {
+        // The result may be dropped here, and its destructor may panic.
+        unwind::discard(self.job.take());
+    }
+}
+
+impl<T, E> fmt::Debug for JobHandle<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle")
+            .field("name", &self.name)
+            .field("settled", &self.is_settled())
+            .field("attempts", &self.attempts())
+            .finish()
+    }
+}

@@ -1,0 +1,406 @@
+//! The pool: submitting, and the end.
+
+use std::fmt;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::batch::Batch;
+use crate::builder::RetryPoolBuilder;
+use crate::clock::deadline_after;
+use crate::crew::{Crew, SharedWork};
+use crate::error::{BuildError, GiveUpReason};
+use crate::handle::JobHandle;
+use crate::job::{Options, Pending, SingleJob, Todo};
+use crate::policy::{RetryPolicy, Verdict};
+use crate::stats::Stats;
+use crate::sync::{Arc, Mutex};
+
+/// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
+const LEAVING: Duration = Duration::from_millis(50);
+
+/// A set of OS threads that share one work channel, and whose jobs retry.
+///
+/// Share it by reference or in an [`Arc`]. Dropping it settles every accepted job, retries included, and joins its threads, as
+/// leaving [`std::thread::scope`] does; while unwinding it ends as by [`shutdown_now`](Self::shutdown_now).
+///
+/// ```
+/// use retry_pool::RetryPool;
+///
+/// let pool = RetryPool::new();
+/// let handle = pool.submit(|| "21".parse::<u32>());
+/// let doubled = pool.batch(1..=3, |n| Ok::<_, String>(n * 2)).run();
+/// assert_eq!(handle.wait()?, 21);
+/// assert_eq!(doubled.succeeded(), [(0, 2), (1, 4), (2, 6)]);
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub struct RetryPool {
+    crew: Arc<Crew<'static>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl RetryPool {
+    /// A pool with one worker for each CPU that the process may use.
+    ///
+    /// # Panics
+    /// If the operating system refuses a thread; [`builder`](Self::builder) returns an error instead.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder()
+            .build()
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A pool with `threads` workers.
+    ///
+    /// # Panics
+    /// If `threads` is 0 or over 65 535, or the operating system refuses a thread; [`builder`](Self::builder) returns an error
+    /// instead.
+    #[must_use]
+    pub fn with_threads(threads: usize) -> Self {
+        Self::builder()
+            .threads(threads)
+            .build()
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A pool with settings of one's own.
+    pub fn builder() -> RetryPoolBuilder {
+        RetryPoolBuilder::new()
+    }
+
+    /// Submits one job with the pool's policy; never blocks. In a pool that is closed the handle is already settled, as
+    /// [`Shutdown`](GiveUpReason::Shutdown).
+    ///
+    /// The job is `Fn`, since it may run more than once, but it need not be `Sync`: one attempt runs at a time, so state that
+    /// outlives an attempt can lie in a [`Cell`](std::cell::Cell).
+    ///
+    /// ```
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(2);
+    /// let sum = pool.submit(|| Ok::<_, String>((1..=10).sum::<u32>()));
+    /// assert_eq!(sum.wait().unwrap(), 55);
+    /// ```
+    pub fn submit<F, T, E>(&self, job: F) -> JobHandle<T, E>
+    where
+        F: Fn() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.job(job).submit()
+    }
+
+    /// One job with settings of its own; [`Job::submit`] starts it.
+    pub fn job<F, T, E>(&self, job: F) -> Job<'_, F, T, E>
+    where
+        F: Fn() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        Job {
+            crew: &self.crew,
+            job,
+            options: None,
+            values: std::marker::PhantomData,
+        }
+    }
+
+    /// Many jobs of one type: `job` is called for each of `items`, and each comes out when it has settled.
+    ///
+    /// The input is iterated lazily, inside `next()` on the caller's thread. An input that blocks there (a pipe, a socket) would hold
+    /// back completions that are ready: feed it by [`Batch::channel`] from a thread of its own.
+    ///
+    /// ```
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(2);
+    /// for done in pool.batch(["a", "bb"], |word| Ok::<_, String>(word.len())) {
+    ///     assert_eq!(done.result().ok(), Some(&done.input().len()));
+    /// }
+    /// ```
+    pub fn batch<It, F, T, E>(&self, items: It, job: F) -> Batch<'static, It::IntoIter, F, T, E>
+    where
+        It: IntoIterator,
+        It::Item: Send + 'static,
+        F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        Batch::new(&self.crew, items.into_iter(), job)
+    }
+
+    /// What the pool has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.crew.stats()
+    }
+
+    /// Accepts nothing more from outside, and returns at once. What was accepted goes on, retries included, and may still submit
+    /// to this pool; batches pull no more of their input and end after what was admitted. May be repeated.
+    ///
+    /// ```
+    /// # use retry_pool::{GiveUpReason, RetryPool};
+    /// # let pool = RetryPool::with_threads(2);
+    /// let before = pool.submit(|| Ok::<_, String>(1));
+    /// pool.close();
+    /// let after = pool.submit(|| Ok::<_, String>(2));
+    /// assert_eq!(before.wait().unwrap(), 1);
+    /// assert_eq!(after.wait().unwrap_err().reason(), GiveUpReason::Shutdown);
+    /// ```
+    pub fn close(&self) {
+        self.crew.close();
+    }
+
+    /// Closes the pool, waits until every accepted job has settled, retries included, and joins the threads. May be repeated,
+    /// also at once from several threads.
+    ///
+    /// Called from a thread of this pool, which cannot wait for itself, it closes the pool and returns.
+    pub fn shutdown(&self) -> ShutdownReport {
+        self.end(None)
+    }
+
+    /// As [`shutdown`](Self::shutdown), but waits no longer than `timeout`. Then jobs that are queued or parked settle as
+    /// [`Shutdown`](GiveUpReason::Shutdown); threads whose job still runs are left behind and end after it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retry_pool::{RetryPolicy, RetryPool};
+    ///
+    /// let pool = RetryPool::with_threads(1);
+    /// let hourly = RetryPolicy::fixed(Duration::from_secs(3600));
+    /// let parked = pool.job(|| Err::<(), _>("busy")).retry(hourly).submit();
+    /// let report = pool.shutdown_timeout(Duration::from_millis(50));
+    /// assert_eq!((report.gave_up(), report.still_running()), (1, 0));
+    /// assert_eq!(parked.wait().unwrap_err().into_error(), Some("busy"));
+    /// ```
+    pub fn shutdown_timeout(&self, timeout: Duration) -> ShutdownReport {
+        self.end(Some(deadline_after(timeout)).flatten())
+    }
+
+    /// As [`shutdown_timeout`](Self::shutdown_timeout) with no time at all.
+    pub fn shutdown_now(&self) -> ShutdownReport {
+        self.crew.stop_now();
+        self.end(Some(Instant::now()))
+    }
+
+    fn end(&self, deadline: Option<Instant>) -> ShutdownReport {
+        let before = self.stats();
+        self.crew.close();
+        if !self.crew.is_inside() {
+            if !self.crew.wait_until_stopped(deadline) {
+                self.crew.stop_now();
+            }
+            self.join();
+        }
+        ShutdownReport::between(&before, &self.stats())
+    }
+
+    /// Joins the threads, but leaves those behind that still run a job.
+    fn join(&self) {
+        let mut threads = self.threads.lock();
+        let all = self.stats().unsettled() == 0
+            || self
+                .crew
+                .wait_until_idle_threads_ended(deadline_after(LEAVING));
+        for thread in threads.drain(..) {
+            if all && self.stats().unsettled() == 0 || thread.is_finished() {
+                // A worker's thread returns nothing and contains every panic.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl RetryPoolBuilder {
+    /// Starts the pool.
+    ///
+    /// # Errors
+    /// - [`BuildError::ZeroThreads`], [`BuildError::TooManyThreads`]: `threads` is not in 1 … 65 535.
+    /// - [`BuildError::ThreadName`]: the name contains a NUL byte.
+    /// - [`BuildError::Policy`]: the policy is refused by [`RetryPolicy::validate`].
+    /// - [`BuildError::Spawn`]: the operating system refused a thread. Those already started have ended when this returns.
+    pub fn build(self) -> Result<RetryPool, BuildError> {
+        let (crew, threads) = self.start()?;
+        Ok(RetryPool {
+            crew,
+            threads: Mutex::new(threads),
+        })
+    }
+}
+
+/// The same as [`RetryPool::new`].
+impl Default for RetryPool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for RetryPool {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shutdown_now();
+        } else {
+            self.shutdown();
+        }
+    }
+}
+
+impl fmt::Debug for RetryPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPool")
+            .field("crew", &self.crew)
+            .finish()
+    }
+}
+
+/// One job with settings of its own; made by [`RetryPool::job`].
+///
+/// | setting | default |
+/// |---|---|
+/// | [`retry`](Self::retry) | the pool's policy |
+/// | [`retry_if`](Self::retry_if), [`classify`](Self::classify) | every error is retried, a panic is not |
+/// | [`name`](Self::name) | no name |
+///
+/// ```
+/// use retry_pool::{RetryPolicy, RetryPool};
+///
+/// let pool = RetryPool::with_threads(1);
+/// let handle = pool
+///     .job(|| std::fs::read_to_string("/no/such/file"))
+///     .name("read")
+///     .retry(RetryPolicy::immediate().max_attempts(5))
+///     .retry_if(|error| error.kind() == std::io::ErrorKind::Interrupted)
+///     .submit();
+/// assert_eq!(handle.name(), Some("read"));
+/// assert_eq!(handle.wait().unwrap_err().attempts(), 1);
+/// ```
+#[must_use = "a job does not run before submit()"]
+pub struct Job<'a, F, T, E> {
+    crew: &'a Arc<Crew<'static>>,
+    job: F,
+    options: Option<Box<Options<'static, E>>>,
+    values: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<F, T, E> Job<'_, F, T, E>
+where
+    F: Fn() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    fn options(&mut self) -> &mut Options<'static, E> {
+        self.options.get_or_insert_default()
+    }
+
+    /// Names the job, for its handle, for [`Attempt::job_name`](crate::Attempt::job_name) and for the text of a panic.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options().name = Some(Arc::from(name.into()));
+        self
+    }
+
+    /// When to retry. Default: the pool's policy.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.options().policy = Some(policy);
+        self
+    }
+
+    /// Retries an error only if this returns true; any other ends the job as [`Permanent`](GiveUpReason::Permanent). Replaces
+    /// [`classify`](Self::classify).
+    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + 'static) -> Self {
+        self.classify(move |error| {
+            if retry(error) {
+                Verdict::Retry
+            } else {
+                Verdict::GiveUp
+            }
+        })
+    }
+
+    /// Judges each error. If the function panics, the job ends as [`Panicked`](GiveUpReason::Panicked). Replaces
+    /// [`retry_if`](Self::retry_if).
+    pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
+        self.options().classify = Some(Box::new(classify));
+        self
+    }
+
+    /// Submits the job; never blocks.
+    ///
+    /// # Panics
+    /// If the policy is refused by [`RetryPolicy::validate`].
+    pub fn submit(self) -> JobHandle<T, E> {
+        let Self {
+            crew, job, options, ..
+        } = self;
+        if let Some(Err(error)) = options
+            .as_ref()
+            .and_then(|options| options.policy.as_ref())
+            .map(RetryPolicy::validate)
+        {
+            panic!("{error}");
+        }
+        let name = options.as_ref().and_then(|options| options.name.clone());
+        let Some(number) = crew.admit() else {
+            return JobHandle::new(Arc::new(SingleJob::<F, T, E>::refused()), name);
+        };
+        let todo = Todo {
+            job,
+            options,
+            record: None,
+        };
+        let job = Arc::new(SingleJob::new(todo, number, crew.clock.now()));
+        let pending: Arc<dyn Pending<T, E>> = Arc::clone(&job) as _;
+        crew.push(job as SharedWork<'static>);
+        JobHandle::new(pending, name)
+    }
+}
+
+impl<F, T, E> fmt::Debug for Job<'_, F, T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = self.options.as_deref();
+        f.debug_struct("Job")
+            .field("name", &options.and_then(|options| options.name.as_ref()))
+            .field(
+                "policy",
+                &options.and_then(|options| options.policy.as_ref()),
+            )
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a shutdown did to the jobs that had not settled when it was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownReport {
+    drained: usize,
+    gave_up: usize,
+    still_running: usize,
+}
+
+impl ShutdownReport {
+    fn between(before: &Stats, after: &Stats) -> Self {
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let settled = |stats: &Stats| stats.succeeded() + stats.gave_up();
+        let shutdown = |stats: &Stats| stats.gave_up_as(GiveUpReason::Shutdown);
+        let gave_up = shutdown(after) - shutdown(before);
+        Self {
+            drained: count((settled(after) - settled(before)).saturating_sub(gave_up)),
+            gave_up: count(gave_up),
+            still_running: count(after.unsettled()),
+        }
+    }
+
+    /// Jobs that settled in their own way while the shutdown waited.
+    #[must_use]
+    pub fn drained(&self) -> usize {
+        self.drained
+    }
+
+    /// Jobs that settled as [`Shutdown`](GiveUpReason::Shutdown).
+    #[must_use]
+    pub fn gave_up(&self) -> usize {
+        self.gave_up
+    }
+
+    /// Jobs that had not settled when the shutdown returned. Their threads were left behind.
+    #[must_use]
+    pub fn still_running(&self) -> usize {
+        self.still_running
+    }
+}

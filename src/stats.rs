@@ -1,0 +1,145 @@
+//! Counting what happens, without a counter that all threads share.
+//!
+//! Every worker and every batch has its own set of counts on cache lines of its own. A set is written by one thread at a
+//! time (a worker by itself, a batch under its lock), except the one for callers, whose writes are atomic additions.
+//! Reading adds all of them up, the settled ones first: a job is accepted before it settles, so the sum never shows more
+//! jobs settled than accepted.
+
+use crate::error::GiveUpReason;
+use crate::sync::{AtomicU64, Ordering};
+
+/// One set of counts.
+// Aligned to two cache lines, because x86 processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Counts {
+    pub(crate) accepted: Count,
+    pub(crate) succeeded: Count,
+    pub(crate) retries: Count,
+    gave_up: [Count; GiveUpReason::COUNT],
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    /// For a count with one writer at a time.
+    pub(crate) fn bump(&self, n: u64) {
+        // ORDERING: Release, with the Acquire in `get`: who sees a job settled sees it accepted, too.
+        self.0.store(self.get() + n, Ordering::Release);
+    }
+
+    /// For a count with many writers: returns the value before.
+    pub(crate) fn add(&self, n: u64) -> u64 {
+        // ORDERING: see `bump`.
+        self.0.fetch_add(n, Ordering::Release)
+    }
+
+    /// Takes back what `add` counted too early.
+    pub(crate) fn take_back(&self, n: u64) {
+        // ORDERING: see `bump`.
+        self.0.fetch_sub(n, Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        // ORDERING: see `bump`.
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Counts {
+    pub(crate) fn gave_up(&self, reason: GiveUpReason) -> &Count {
+        &self.gave_up[reason as usize]
+    }
+
+    pub(crate) fn settled(&self) -> u64 {
+        self.succeeded.get() + self.gave_up.iter().map(Count::get).sum::<u64>()
+    }
+}
+
+/// What a pool has done so far; a snapshot by [`RetryPool::stats`](crate::RetryPool::stats).
+///
+/// Once nothing runs, `accepted == succeeded + gave_up`. While jobs run, the counts belong to slightly different moments,
+/// but never show more jobs settled than accepted.
+///
+/// ```
+/// use retry_pool::{GiveUpReason, RetryPolicy, RetryPool};
+///
+/// let pool = RetryPool::with_threads(2);
+/// pool.batch(0..10, |n| if *n == 7 { Err("seven") } else { Ok(*n) })
+///     .retry(RetryPolicy::immediate().max_attempts(5))
+///     .run();
+/// let stats = pool.stats();
+/// assert_eq!((stats.accepted(), stats.succeeded(), stats.gave_up(), stats.retries()), (10, 9, 1, 4));
+/// assert_eq!(stats.gave_up_as(GiveUpReason::AttemptsExhausted), 1);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    accepted: u64,
+    succeeded: u64,
+    retries: u64,
+    gave_up: [u64; GiveUpReason::COUNT],
+    threads: usize,
+}
+
+impl Stats {
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
+    /// Adds all but the accepted jobs, which are to be read after everything else.
+    pub(crate) fn add_outcomes(&mut self, counts: &Counts) {
+        self.succeeded += counts.succeeded.get();
+        self.retries += counts.retries.get();
+        for (sum, count) in self.gave_up.iter_mut().zip(&counts.gave_up) {
+            *sum += count.get();
+        }
+    }
+
+    pub(crate) fn add_accepted(&mut self, counts: &Counts) {
+        self.accepted += counts.accepted.get();
+    }
+
+    /// Jobs accepted: single jobs, inputs of batches that were admitted, and resubmissions.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Jobs that settled with success.
+    #[must_use]
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded
+    }
+
+    /// Jobs that settled without success, for whatever reason.
+    #[must_use]
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up.iter().sum()
+    }
+
+    /// Jobs that settled for this reason.
+    #[must_use]
+    pub fn gave_up_as(&self, reason: GiveUpReason) -> u64 {
+        self.gave_up[reason as usize]
+    }
+
+    /// Attempts after the first, of all jobs.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// Jobs that were accepted and have not settled: queued, parked or running.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.accepted
+            .saturating_sub(self.succeeded + self.gave_up())
+    }
+
+    /// The number of workers that the pool was built with.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+}

@@ -1,0 +1,41 @@
+//! The primitives that the crate is built on, named here and nowhere else, so that a model checker's can take their place.
+
+use std::time::Instant;
+
+pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::{Arc, Weak};
+
+/// Waits for a notification, at the longest until `deadline` (`None`: without a limit). False if the deadline has passed.
+pub(crate) fn wait_until<T>(
+    condvar: &Condvar,
+    guard: &mut MutexGuard<'_, T>,
+    deadline: Option<Instant>,
+) -> bool {
+    match deadline {
+        Some(deadline) => !condvar.wait_until(guard, deadline).timed_out(),
+        None => {
+            condvar.wait(guard);
+            true
+        }
+    }
+}
+
+/// Looks for something a few times before its caller goes to sleep: to park and be woken costs several microseconds, and
+/// what is waited for is often less than one away. Spins for about 100 ns, then offers the CPU to others three times.
+pub(crate) fn look_before_sleep<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
+    for round in 0..6 {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if round < 3 {
+            for _ in 0..8 << round {
+                std::hint::spin_loop();
+            }
+        } else {
+            std::thread::yield_now();
+        }
+    }
+    look()
+}

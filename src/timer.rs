@@ -1,0 +1,148 @@
+//! The timer: one thread and a heap of `(due, key)`. It carries keys only and runs no user code.
+//!
+//! Inserting takes the lock and wakes the thread only when the new entry is the earliest, so a burst of parked retries with
+//! rising due times costs one wake-up.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use crate::clock::{Clock, Nanos};
+use crate::sync::{Condvar, Mutex, wait_until};
+
+/// How many due entries are fired before the lock is offered to those who park.
+const BITE: usize = 64;
+
+/// A heap of keys ordered by their due time.
+pub(crate) struct Timer<K> {
+    state: Mutex<State<K>>,
+    changed: Condvar,
+    clock: Clock,
+}
+
+struct State<K> {
+    heap: BinaryHeap<Entry<K>>,
+    stopped: bool,
+}
+
+struct Entry<K> {
+    due: Nanos,
+    key: K,
+}
+
+impl<K> Timer<K> {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let state = State {
+            heap: BinaryHeap::new(),
+            stopped: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            clock,
+        }
+    }
+
+    /// Has `key` fired at `due`, never earlier; gives it back if the timer has been stopped.
+    pub(crate) fn insert(&self, due: Nanos, key: K) -> Result<(), K> {
+        let mut state = self.state.lock();
+        if state.stopped {
+            return Err(key);
+        }
+        let earliest = state.heap.peek().is_none_or(|first| due < first.due);
+        state.heap.push(Entry { due, key });
+        if earliest {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Fires what comes due until the timer is stopped. The one thread of the timer calls this.
+    pub(crate) fn run(&self, mut fire: impl FnMut(K, Nanos)) {
+        let mut due = Vec::with_capacity(BITE);
+        while self.wait_for_due(&mut due) {
+            let now = self.clock.now();
+            due.drain(..).for_each(|key| fire(key, now));
+        }
+    }
+
+    /// Takes up to a bite of due entries out; blocks while there is none. False once the timer is stopped.
+    fn wait_for_due(&self, taken: &mut Vec<K>) -> bool {
+        let mut state = self.state.lock();
+        while !state.stopped {
+            let now = self.clock.now();
+            while taken.len() < BITE && state.heap.peek().is_some_and(|first| first.due <= now) {
+                taken.extend(state.heap.pop().map(|entry| entry.key));
+            }
+            if !taken.is_empty() {
+                return true;
+            }
+            let next = state
+                .heap
+                .peek()
+                .and_then(|first| self.clock.instant(first.due));
+            wait_until(&self.changed, &mut state, next);
+        }
+        false
+    }
+
+    /// Ends the timer's thread and gives back what was parked. Later inserts are refused.
+    pub(crate) fn stop(&self) -> Vec<K> {
+        let mut state = self.state.lock();
+        state.stopped = true;
+        self.changed.notify_one();
+        let heap = std::mem::take(&mut state.heap);
+        drop(state);
+        heap.into_iter().map(|entry| entry.key).collect()
+    }
+}
+
+impl<K> std::fmt::Debug for Timer<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timer")
+            .field("parked", &self.state.lock().heap.len())
+            .finish()
+    }
+}
+
+/// The heap gives out its greatest entry first: the earliest.
+impl<K> Ord for Entry<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.due.cmp(&self.due)
+    }
+}
+impl<K> PartialOrd for Entry<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<K> PartialEq for Entry<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+impl<K> Eq for Entry<K> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fires_in_the_order_of_the_due_times_and_never_early() {
+        let clock = Clock::new();
+        let timer = Timer::new(clock);
+        let (sender, fired) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| timer.run(|due, now| sender.send((due, now)).unwrap()));
+            let start = clock.now();
+            for due in [3_000_000, 1_000_000, 2_000_000].map(|after| start + after) {
+                timer.insert(due, due).unwrap();
+            }
+            timer.insert(Nanos::MAX, Nanos::MAX).unwrap();
+            let order: Vec<(Nanos, Nanos)> = fired.iter().take(3).collect();
+            assert!(order.is_sorted_by_key(|(due, _)| *due));
+            assert!(order.iter().all(|(due, now)| due <= now));
+            assert_eq!(timer.stop(), [Nanos::MAX]);
+        });
+        assert_eq!(timer.insert(0, 7), Err(7));
+    }
+}

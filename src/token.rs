@@ -1,0 +1,219 @@
+//! A token at work: how a worker helps a batch.
+//!
+//! A worker with a token takes one job after the other until the lane is empty or its turn is over. The clock is read rarely,
+//! because a reading (20–25 ns) costs as much as the rest of an empty job's way: at the start of a turn, after a failure, when
+//! something else waits in the work channel, and else after every job, or every sixteenth while jobs are tiny ([`Pace`]).
+
+use crate::clock::Nanos;
+use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
+use crate::error::GiveUpReason;
+use crate::job::{Outcome, Rules, attempt};
+use crate::lane::{After, Core, Leftover, Queued, Ran, Settled};
+use crate::policy::{Decision, RetryPolicy, Verdict};
+use crate::stats::Counts;
+use crate::sync::{Arc, Weak};
+use crate::unwind;
+
+/// How long a token helps its lane while something else waits in the work channel.
+const TURN: Nanos = 50_000;
+
+/// While jobs take less than this, the clock is read after every [`UNREAD`]th only. Untimed successes wait for their time
+/// until the next reading, so what a reader sees is late by less than `UNREAD` tiny jobs, or by the time that the jobs
+/// need which follow a sudden end of the tiny ones.
+const TINY: Nanos = 2_000;
+const UNREAD: u32 = 16;
+
+pub(crate) type BatchClassify<'p, E> = Box<dyn Fn(&E) -> Verdict + Send + Sync + 'p>;
+pub(crate) type NameOf<'p, I> = Box<dyn Fn(&I) -> String + Send + Sync + 'p>;
+
+/// What a caller has set for the jobs of a batch.
+pub(crate) struct BatchOptions<'p, I, E> {
+    pub(crate) policy: RetryPolicy,
+    pub(crate) classify: Option<BatchClassify<'p, E>>,
+    pub(crate) name: Option<NameOf<'p, I>>,
+    /// The pool's seed and the batch's number, mixed.
+    pub(crate) seed: u64,
+}
+
+/// A batch with its job function: what a token helps.
+pub(crate) struct BatchLane<'p, I, T, E, F> {
+    pub(crate) core: Arc<Core<I, T, E>>,
+    pub(crate) job: F,
+    pub(crate) options: BatchOptions<'p, I, E>,
+    pub(crate) this: Weak<Self>,
+}
+
+impl<'p, I, T, E, F> BatchLane<'p, I, T, E, F>
+where
+    I: Send + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+    F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
+{
+    /// One attempt of one job. Gives the time too if the clock was read after it.
+    fn run_one(&self, crew: &Crew<'p>, mut job: Queued<I, E>) -> (Ran<I, T, E>, Option<Nanos>) {
+        let options = &self.options;
+        let name = options
+            .name
+            .as_ref()
+            .and_then(|name| name_of(name, &job.input));
+        let classify = options.classify.as_deref();
+        let rules = Rules {
+            policy: &options.policy,
+            classify: classify.map(|classify| classify as &dyn Fn(&E) -> Verdict),
+            name: name.as_ref(),
+            seed: options.seed,
+            number: job.index as u64,
+        };
+        let Queued { input, record, .. } = &mut job;
+        match attempt(&rules, record, || (self.job)(input)) {
+            Outcome::Succeeded(value) => {
+                let (settled, record) = job.succeed(value);
+                unwind::discard(record);
+                (Ran::Settled(settled), None)
+            }
+            Outcome::Failed(decision) => {
+                let now = crew.clock.now();
+                let ran = match decision {
+                    Decision::Now => Ran::Retry(job),
+                    Decision::After(delay) => Ran::Park(now.saturating_add(delay), job),
+                    Decision::GiveUp(reason) => Ran::Settled(job.give_up(reason, now)),
+                };
+                (ran, Some(now))
+            }
+        }
+    }
+
+    /// Does what a visit to the core left to be done after the lock.
+    fn tidy(&self, crew: &Crew<'p>, leftover: Leftover<I, T, E>) {
+        let Leftover { unread, arm } = leftover;
+        if let Some(due) = arm {
+            crew.park(due, Parked::Lane(self.this.clone()));
+        }
+        if let Some(Settled { input, result, .. }) = unread {
+            unwind::discard(input);
+            unwind::discard(result);
+        }
+    }
+}
+
+impl<'p, I, T, E, F> Work<'p> for BatchLane<'p, I, T, E, F>
+where
+    I: Send + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+    F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
+{
+    fn run(&self, crew: &Crew<'p>, _counts: &Counts) -> Next {
+        let begun = crew.clock.now();
+        let mut pace = Pace::new(begun);
+        let mut after = self.core.begin().map_or(After::Empty, After::Job);
+        let next = loop {
+            let job = match after {
+                After::Job(job) => job,
+                After::Empty => break Next::Done,
+                After::TurnOver => break Next::Requeue,
+            };
+            let (ran, read) = self.run_one(crew, job);
+            let contended = crew.has_waiting();
+            let now = pace.after_job(read, contended, || crew.clock.now());
+            let turn_over = contended && now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+            let leftover;
+            (after, leftover) = self.core.exchange(ran, now, turn_over);
+            self.tidy(crew, leftover);
+        };
+        crew.settled();
+        next
+    }
+
+    fn give_up(&self, crew: &Crew<'p>) {
+        self.core.end(crew, GiveUpReason::Shutdown);
+    }
+}
+
+impl<'p, I, T, E, F> Lane<'p> for BatchLane<'p, I, T, E, F>
+where
+    I: Send + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+    F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
+{
+    fn due(&self, now: Nanos) -> Due {
+        self.core.due(now)
+    }
+
+    fn close(&self) {
+        self.core.close();
+    }
+}
+
+/// A name function that panics leaves its job without a name.
+fn name_of<I>(name: &NameOf<'_, I>, input: &I) -> Option<Arc<str>> {
+    match unwind::catch(|| name(input)) {
+        Ok(name) => Some(Arc::from(name)),
+        Err(payload) => {
+            unwind::discard(payload);
+            None
+        }
+    }
+}
+
+/// When to read the clock.
+struct Pace {
+    last: Nanos,
+    unread: u32,
+    every: u32,
+}
+
+impl Pace {
+    fn new(now: Nanos) -> Self {
+        Self {
+            last: now,
+            unread: 0,
+            every: 1,
+        }
+    }
+
+    /// The time after a job: `read` if somebody has looked already, or a new reading if one is asked for or due.
+    fn after_job(
+        &mut self,
+        read: Option<Nanos>,
+        asked: bool,
+        clock: impl FnOnce() -> Nanos,
+    ) -> Option<Nanos> {
+        self.unread += 1;
+        if read.is_none() && !asked && self.unread < self.every {
+            return None;
+        }
+        let now = read.unwrap_or_else(clock);
+        let tiny = now.saturating_sub(self.last) < TINY * Nanos::from(self.unread);
+        *self = Self {
+            last: now,
+            unread: 0,
+            every: if tiny { UNREAD } else { 1 },
+        };
+        Some(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_read_after_every_job_unless_jobs_are_tiny() {
+        let mut pace = Pace::new(0);
+        let mut readings = |jobs: u32, length: Nanos, asked: bool| {
+            let mut now = 0;
+            (0..jobs)
+                .filter(|_| {
+                    now += length;
+                    pace.after_job(None, asked, || now).is_some()
+                })
+                .count()
+        };
+        assert_eq!(readings(64, 100_000, false), 64);
+        assert_eq!(readings(65, 0, false), 5);
+        assert_eq!(readings(10, 0, true), 10);
+    }
+}

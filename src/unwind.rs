@@ -1,0 +1,67 @@
+//! The only `catch_unwind`: user code (jobs, predicates, wakers, destructors) is called through here.
+//!
+//! A payload can panic when it is dropped, and that panic's payload again; so nothing that was caught is dropped outside
+//! [`discard`], which gives up on a value (leaks it) when its destructor panics for the second time.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// Calls `f` and turns a panic into its payload.
+///
+/// The crate holds no lock and no half-done state of its own while user code runs, which is what makes the assertion of
+/// unwind safety true; what the user's own values look like after a panic is the user's business, as with a thread's.
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    catch_unwind(AssertUnwindSafe(f))
+}
+
+/// Drops a user's value; a destructor that panics is contained.
+pub(crate) fn discard<V>(value: V) {
+    if !std::mem::needs_drop::<V>() {
+        return;
+    }
+    if let Err(payload) = catch(|| drop(value))
+        && let Err(second) = catch(|| drop(payload))
+    {
+        std::mem::forget(second);
+    }
+}
+
+/// Drops a user's values one by one, so that two destructors that panic do not meet (which would abort the process).
+pub(crate) fn discard_all<V>(values: impl IntoIterator<Item = V>) {
+    if std::mem::needs_drop::<V>() {
+        values.into_iter().for_each(discard);
+    }
+}
+
+/// Calls a user's code whose panic concerns nobody.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch(f) {
+        discard(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bomb(u32);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                std::panic::panic_any(Bomb(self.0 - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_is_contained() {
+        for depth in 0..4 {
+            discard(Bomb(depth));
+            contain(|| std::panic::panic_any(Bomb(depth)));
+        }
+        discard_all([Bomb(1), Bomb(1), Bomb(2)]);
+    }
+}
