@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use crate::backoff::mix;
 use crate::channel::BatchSender;
-use crate::completed::{AsCompleted, InOrder};
+use crate::completed::AsCompleted;
 use crate::crew::{Crew, SharedLane};
+use crate::in_order::InOrder;
 use crate::lane::Core;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::report::BatchReport;

@@ -138,7 +138,7 @@ impl RetryPoolBuilder {
         for index in 0..crew.settings.threads {
             let crew = Arc::clone(crew);
             started.push(self.spawn(&index.to_string(), self.stack_size, move || {
-                crew.work(index)
+                crew.work(index);
             })?);
         }
         let crew = Arc::clone(crew);

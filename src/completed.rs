@@ -1,6 +1,6 @@
 //! The iteration over a batch: refilling on one side, delivering on the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use crate::channel::BatchSender;
 use crate::clock::{Nanos, deadline_after};
 use crate::completion::Completion;
 use crate::crew::{Crew, SharedLane};
-use crate::error::{GiveUpReason, TimedOut};
+use crate::error::TimedOut;
+use crate::give_up::GiveUpReason;
 use crate::lane::{Settled, Visit, Woken};
 use crate::report::Progress;
 use crate::sync::Arc;
@@ -49,7 +50,7 @@ pub struct AsCompleted<'p, It: Iterator, F, T, E> {
     /// Collected and not delivered yet.
     ready: VecDeque<Settled<It::Item, T, E>>,
     /// Delivered here, but withheld by `InOrder`.
-    withheld: usize,
+    pub(crate) withheld: usize,
     delivered: u64,
     /// Deliveries since the last visit to the lane, and what counted against the window then.
     since_visit: usize,
@@ -178,7 +179,11 @@ where
                 && self.is_low(self.held - self.since_visit)
                 && self.has_more()
         };
-        self.ready.is_empty() || self.since_visit >= self.period() || starving()
+        let core = &self.lane.core;
+        self.ready.is_empty()
+            || self.since_visit >= self.period()
+            || core.has_resubmitted()
+            || starving()
     }
 
     /// How many deliveries pass between two visits; a full window of blocked senders waits for no more than a quarter.
@@ -340,88 +345,6 @@ impl<It: Iterator, F, T, E> fmt::Debug for AsCompleted<'_, It, F, T, E> {
         f.debug_struct("AsCompleted")
             .field("delivered", &self.delivered)
             .field("unfinished", &self.lane.core.held())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Iterates over the jobs of a batch in the order of their acceptance; made by [`Batch::in_order`](crate::Batch::in_order).
-///
-/// A job that has settled waits here for those before it, inside the batch's window. A resubmitted job whose turn has passed is
-/// yielded as soon as it settles.
-#[must_use = "a batch is lazy: nothing runs before the first next()"]
-pub struct InOrder<'p, It: Iterator, F, T, E> {
-    completed: AsCompleted<'p, It, F, T, E>,
-    waiting: BTreeMap<usize, Completion<It::Item, T, E>>,
-    /// Every job with a lower index has been yielded.
-    next: usize,
-}
-
-impl<'p, It, F, T, E> InOrder<'p, It, F, T, E>
-where
-    It: Iterator,
-    It::Item: Send + 'p,
-    F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'p,
-    T: Send + 'p,
-    E: Send + 'p,
-{
-    pub(crate) fn new(completed: AsCompleted<'p, It, F, T, E>) -> Self {
-        Self {
-            completed,
-            waiting: BTreeMap::new(),
-            next: 0,
-        }
-    }
-
-    /// Adds an input at the end, as [`AsCompleted::add`] does.
-    pub fn add(&mut self, input: It::Item) {
-        self.completed.add(input);
-    }
-
-    /// Cancels the batch, as [`AsCompleted::cancel`] does; cancelled jobs come out in their turn.
-    pub fn cancel(&mut self) {
-        self.completed.cancel();
-    }
-
-    /// How far the batch has come; jobs that wait for their turn are not delivered.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.completed.progress()
-    }
-}
-
-impl<'p, It, F, T, E> Iterator for InOrder<'p, It, F, T, E>
-where
-    It: Iterator,
-    It::Item: Send + 'p,
-    F: Fn(&It::Item) -> Result<T, E> + Send + Sync + 'p,
-    T: Send + 'p,
-    E: Send + 'p,
-{
-    type Item = Completion<It::Item, T, E>;
-
-    /// The next job in order; blocks until it has settled.
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(done) = self.waiting.remove(&self.next) {
-                self.completed.withheld -= 1;
-                self.next += 1;
-                return Some(done);
-            }
-            let done = self.completed.next()?;
-            if done.index() < self.next {
-                return Some(done);
-            }
-            self.waiting.insert(done.index(), done);
-            self.completed.withheld += 1;
-        }
-    }
-}
-
-impl<It: Iterator, F, T, E> fmt::Debug for InOrder<'_, It, F, T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InOrder")
-            .field("next", &self.next)
-            .field("completed", &self.completed)
             .finish_non_exhaustive()
     }
 }

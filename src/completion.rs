@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::GiveUp;
+use crate::give_up::GiveUp;
 use crate::lane::{Core, Settled};
 use crate::sync::Arc;
 use crate::unwind;

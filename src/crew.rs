@@ -25,7 +25,9 @@ use crate::clock::{Clock, Nanos};
 use crate::policy::RetryPolicy;
 use crate::queue::Queue;
 use crate::stats::{Counts, Stats};
-use crate::sync::{Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, Weak, fence, wait_until};
+use crate::sync::{
+    Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, Padded, Weak, fence, wait_until,
+};
 use crate::timer::Timer;
 use crate::unwind;
 
@@ -96,9 +98,9 @@ pub(crate) struct Crew<'p> {
     timer: Timer<Parked<'p>>,
     phase: AtomicU8,
     /// One for each worker.
-    workers: Box<[Counts]>,
+    workers: Box<[Padded<Counts>]>,
     /// For all other threads.
-    callers: Counts,
+    callers: Padded<Counts>,
     batches: Mutex<Batches<'p>>,
     /// Threads of the pool that have not ended.
     alive: Mutex<usize>,
@@ -134,8 +136,8 @@ impl<'p> Crew<'p> {
             queue: Queue::new(),
             timer: Timer::new(clock),
             phase: AtomicU8::new(RUNNING),
-            workers: (0..settings.threads).map(|_| Counts::default()).collect(),
-            callers: Counts::default(),
+            workers: (0..settings.threads).map(|_| Padded::default()).collect(),
+            callers: Padded::default(),
             batches: Mutex::default(),
             // The workers and the timer's thread.
             alive: Mutex::new(settings.threads + 1),
@@ -334,7 +336,12 @@ impl<'p> Crew<'p> {
         stats.set_threads(self.settings.threads);
         let sets = || {
             let batches = batches.live.iter().map(|member| &*member.counts);
-            self.workers.iter().chain([&self.callers]).chain(batches)
+            let threads = self
+                .workers
+                .iter()
+                .chain([&self.callers])
+                .map(|counts| &**counts);
+            threads.chain(batches)
         };
         sets().for_each(|counts| stats.add_outcomes(counts));
         sets().for_each(|counts| stats.add_accepted(counts));

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::clock::deadline_after;
-use crate::error::GiveUp;
+use crate::give_up::GiveUp;
 use crate::job::Pending;
-use crate::slot::block_on;
+use crate::slot::{Look, block_on};
 use crate::sync::Arc;
 use crate::unwind;
 
@@ -39,15 +39,11 @@ use crate::unwind;
 pub struct JobHandle<T, E> {
     /// Invariant: `Some` until the handle is dropped.
     job: Option<Arc<dyn Pending<T, E>>>,
-    name: Option<Arc<str>>,
 }
 
 impl<T, E> JobHandle<T, E> {
-    pub(crate) fn new(job: Arc<dyn Pending<T, E>>, name: Option<Arc<str>>) -> Self {
-        Self {
-            job: Some(job),
-            name,
-        }
+    pub(crate) fn new(job: Arc<dyn Pending<T, E>>) -> Self {
+        Self { job: Some(job) }
     }
 
     fn job(&self) -> &dyn Pending<T, E> {
@@ -92,22 +88,20 @@ impl<T, E> JobHandle<T, E> {
 
     fn block(&self, deadline: Option<Instant>) -> Option<Result<T, GiveUp<E>>> {
         let job = self.job();
-        self.refuse_second_wait();
-        block_on(deadline, || job.try_take(), |waker| job.poll(waker))
-    }
-
-    /// Waiting for what has been taken would never end.
-    fn refuse_second_wait(&self) {
-        assert!(
-            !self.job().is_taken(),
-            "the result of this job has been taken already"
-        );
+        found(block_on(
+            deadline,
+            || job.try_take(),
+            |waker| job.poll(waker),
+        ))
     }
 
     /// Takes the result if the job has settled; never blocks. `None` afterwards.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<T, GiveUp<E>>> {
-        self.job().try_take()
+        match self.job().try_take() {
+            Look::Value(result) => Some(result),
+            Look::NotYet | Look::Gone => None,
+        }
     }
 
     /// Has the job settled? Once true, it stays true.
@@ -125,7 +119,16 @@ impl<T, E> JobHandle<T, E> {
     /// The name of the job, if it was given one by [`Job::name`](crate::Job::name).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.job().name()
+    }
+}
+
+/// To wait for a result that was taken would never end, so that is refused.
+fn found<V>(look: Look<V>) -> Option<V> {
+    match look {
+        Look::Value(value) => Some(value),
+        Look::NotYet => None,
+        Look::Gone => panic!("the result of this job has been taken already"),
     }
 }
 
@@ -137,12 +140,9 @@ impl<T, E> Future for JobHandle<T, E> {
     type Output = Result<T, GiveUp<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.job().poll(context.waker()) {
+        match found(self.job().poll(context.waker())) {
             Some(result) => Poll::Ready(result),
-            None => {
-                self.refuse_second_wait();
-                Poll::Pending
-            }
+            None => Poll::Pending,
         }
     }
 }
@@ -157,7 +157,7 @@ impl<T, E> Drop for JobHandle<T, E> {
 impl<T, E> fmt::Debug for JobHandle<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobHandle")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("settled", &self.is_settled())
             .field("attempts", &self.attempts())
             .finish()

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::attempt::Attempt;
 use crate::clock::Nanos;
 use crate::crew::{Crew, Next, Work};
-use crate::error::{AttemptError, GiveUp, GiveUpReason, Panic, Record};
+use crate::give_up::{AttemptError, GiveUp, GiveUpReason, Panic, Record};
 use crate::policy::{Decision, RetryPolicy, Verdict};
-use crate::slot::Slot;
+use crate::slot::{Look, Slot};
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::unwind;
@@ -71,10 +71,13 @@ pub(crate) fn attempts<E>(record: Option<&Record<E>>) -> u32 {
 /// A job of its own, shared by the pool and its handle.
 pub(crate) struct SingleJob<'p, F, T, E> {
     slot: Slot<Todo<'p, F, E>, Result<T, GiveUp<E>>>,
-    number: u64,
     accepted: Nanos,
+    /// For the jitter; half of the pool's count is enough for that.
+    number: u32,
     /// How many attempts have begun.
     attempts: AtomicU32,
+    /// Boxed, because most jobs have none.
+    name: Option<Box<Arc<str>>>,
 }
 
 /// What it takes to run a single job. It belongs to the worker during an attempt, so the job need not be `Sync`.
@@ -100,7 +103,6 @@ pub(crate) type Classify<'p, E> = Box<dyn Fn(&E) -> Verdict + Send + 'p>;
 pub(crate) struct Options<'p, E> {
     pub(crate) policy: Option<RetryPolicy>,
     pub(crate) classify: Option<Classify<'p, E>>,
-    pub(crate) name: Option<Arc<str>>,
 }
 
 impl<E> Default for Options<'_, E> {
@@ -108,38 +110,44 @@ impl<E> Default for Options<'_, E> {
         Self {
             policy: None,
             classify: None,
-            name: None,
         }
     }
 }
 
 /// A single job as its handle sees it: the job's own type is gone.
 pub(crate) trait Pending<T, E>: Send + Sync {
-    fn try_take(&self) -> Option<Result<T, GiveUp<E>>>;
-    fn poll(&self, waker: &Waker) -> Option<Result<T, GiveUp<E>>>;
+    fn try_take(&self) -> Look<Result<T, GiveUp<E>>>;
+    fn poll(&self, waker: &Waker) -> Look<Result<T, GiveUp<E>>>;
     fn is_settled(&self) -> bool;
-    fn is_taken(&self) -> bool;
     fn attempts(&self) -> u32;
+    fn name(&self) -> Option<&str>;
 }
 
 impl<'p, F, T, E> SingleJob<'p, F, T, E> {
-    pub(crate) fn new(todo: Todo<'p, F, E>, number: u64, accepted: Nanos) -> Self {
+    pub(crate) fn new(
+        todo: Todo<'p, F, E>,
+        name: Option<Arc<str>>,
+        number: u64,
+        accepted: Nanos,
+    ) -> Self {
         Self {
             slot: Slot::pending(todo),
-            number,
             accepted,
+            number: number as u32,
             attempts: AtomicU32::new(0),
+            name: name.map(Box::new),
         }
     }
 
     /// A job that was not accepted.
-    pub(crate) fn refused() -> Self {
+    pub(crate) fn refused(name: Option<Arc<str>>) -> Self {
         let refusal = Record::new().give_up(GiveUpReason::Shutdown, Duration::ZERO);
         Self {
             slot: Slot::settled(Err(refusal)),
-            number: 0,
             accepted: 0,
+            number: 0,
             attempts: AtomicU32::new(0),
+            name: name.map(Box::new),
         }
     }
 
@@ -178,9 +186,9 @@ where
                 .and_then(|options| options.policy.as_ref())
                 .unwrap_or(&crew.settings.policy),
             classify: classify.map(|classify| classify as &dyn Fn(&E) -> Verdict),
-            name: options.and_then(|options| options.name.as_ref()),
+            name: self.name.as_deref(),
             seed: crew.settings.seed,
-            number: self.number,
+            number: u64::from(self.number),
         };
         match attempt(&rules, &mut todo.record, &todo.job) {
             Outcome::Succeeded(value) => {
@@ -220,11 +228,11 @@ where
     T: Send,
     E: Send,
 {
-    fn try_take(&self) -> Option<Result<T, GiveUp<E>>> {
+    fn try_take(&self) -> Look<Result<T, GiveUp<E>>> {
         self.slot.try_take()
     }
 
-    fn poll(&self, waker: &Waker) -> Option<Result<T, GiveUp<E>>> {
+    fn poll(&self, waker: &Waker) -> Look<Result<T, GiveUp<E>>> {
         self.slot.poll(waker)
     }
 
@@ -232,12 +240,11 @@ where
         self.slot.is_settled()
     }
 
-    fn is_taken(&self) -> bool {
-        self.slot.is_taken()
-    }
-
     fn attempts(&self) -> u32 {
         // ORDERING: see `run`.
         self.attempts.load(Ordering::Relaxed)
+    }
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(|name| &**name)
     }
 }

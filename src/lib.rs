@@ -2,42 +2,73 @@
 
 #![forbid(unsafe_code)]
 
-mod attempt;
-mod backoff;
-mod batch;
-mod builder;
-mod channel;
-mod clock;
-mod completed;
-mod completion;
-mod crew;
-mod error;
-mod handle;
-mod job;
-mod lane;
-mod policy;
+// In reading order: from the public face down to the primitives. A module imports only from modules below it.
+
 mod pool;
-mod queue;
+
+mod builder;
+
+mod single;
+
+mod batch;
+
+mod in_order;
+
+mod completed;
+
+mod channel;
+
 mod report;
-mod slot;
-mod stats;
-mod sync;
-mod timer;
+
+mod completion;
+
+mod handle;
+
 mod token;
+
+mod lane;
+
+mod job;
+
+mod crew;
+
+mod attempt;
+
+mod stats;
+
+mod policy;
+
+mod backoff;
+
+mod error;
+
+mod give_up;
+
+mod slot;
+
+mod timer;
+
+mod queue;
+
+mod clock;
+
 mod unwind;
+
+mod sync;
 
 pub use attempt::Attempt;
 pub use backoff::Jitter;
 pub use batch::Batch;
 pub use builder::RetryPoolBuilder;
 pub use channel::BatchSender;
-pub use completed::{AsCompleted, InOrder};
+pub use completed::AsCompleted;
 pub use completion::Completion;
-pub use error::{
-    AttemptError, BuildError, GiveUp, GiveUpReason, Panic, PolicyError, SendError, TimedOut,
-};
+pub use error::{BuildError, PolicyError, SendError, TimedOut};
+pub use give_up::{AttemptError, GiveUp, GiveUpReason, Panic};
 pub use handle::JobHandle;
+pub use in_order::InOrder;
 pub use policy::{RetryPolicy, Verdict};
-pub use pool::{Job, RetryPool, ShutdownReport};
+pub use pool::{RetryPool, ShutdownReport};
 pub use report::{BatchReport, Progress};
+pub use single::Job;
 pub use stats::Stats;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::backoff::{Backoff, Jitter, mix};
 use crate::clock::{Nanos, nanos};
-use crate::error::{GiveUpReason, PolicyError};
+use crate::error::PolicyError;
+use crate::give_up::GiveUpReason;
 
 /// What a predicate says of one failure.
 ///

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::builder::RetryPoolBuilder;
 use crate::clock::deadline_after;
-use crate::crew::{Crew, SharedWork};
-use crate::error::{BuildError, GiveUpReason};
+use crate::crew::Crew;
+use crate::error::BuildError;
+use crate::give_up::GiveUpReason;
 use crate::handle::JobHandle;
-use crate::job::{Options, Pending, SingleJob, Todo};
-use crate::policy::{RetryPolicy, Verdict};
+use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex};
 
@@ -96,12 +96,7 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        Job {
-            crew: &self.crew,
-            job,
-            options: None,
-            values: std::marker::PhantomData,
-        }
+        Job::new(&self.crew, job)
     }
 
     /// Many jobs of one type: `job` is called for each of `items`, and each comes out when it has settled.
@@ -248,120 +243,6 @@ impl fmt::Debug for RetryPool {
         f.debug_struct("RetryPool")
             .field("crew", &self.crew)
             .finish()
-    }
-}
-
-/// One job with settings of its own; made by [`RetryPool::job`].
-///
-/// | setting | default |
-/// |---|---|
-/// | [`retry`](Self::retry) | the pool's policy |
-/// | [`retry_if`](Self::retry_if), [`classify`](Self::classify) | every error is retried, a panic is not |
-/// | [`name`](Self::name) | no name |
-///
-/// ```
-/// use retry_pool::{RetryPolicy, RetryPool};
-///
-/// let pool = RetryPool::with_threads(1);
-/// let handle = pool
-///     .job(|| std::fs::read_to_string("/no/such/file"))
-///     .name("read")
-///     .retry(RetryPolicy::immediate().max_attempts(5))
-///     .retry_if(|error| error.kind() == std::io::ErrorKind::Interrupted)
-///     .submit();
-/// assert_eq!(handle.name(), Some("read"));
-/// assert_eq!(handle.wait().unwrap_err().attempts(), 1);
-/// ```
-#[must_use = "a job does not run before submit()"]
-pub struct Job<'a, F, T, E> {
-    crew: &'a Arc<Crew<'static>>,
-    job: F,
-    options: Option<Box<Options<'static, E>>>,
-    values: std::marker::PhantomData<fn() -> T>,
-}
-
-impl<F, T, E> Job<'_, F, T, E>
-where
-    F: Fn() -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    fn options(&mut self) -> &mut Options<'static, E> {
-        self.options.get_or_insert_default()
-    }
-
-    /// Names the job, for its handle, for [`Attempt::job_name`](crate::Attempt::job_name) and for the text of a panic.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.options().name = Some(Arc::from(name.into()));
-        self
-    }
-
-    /// When to retry. Default: the pool's policy.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.options().policy = Some(policy);
-        self
-    }
-
-    /// Retries an error only if this returns true; any other ends the job as [`Permanent`](GiveUpReason::Permanent). Replaces
-    /// [`classify`](Self::classify).
-    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + 'static) -> Self {
-        self.classify(move |error| {
-            if retry(error) {
-                Verdict::Retry
-            } else {
-                Verdict::GiveUp
-            }
-        })
-    }
-
-    /// Judges each error. If the function panics, the job ends as [`Panicked`](GiveUpReason::Panicked). Replaces
-    /// [`retry_if`](Self::retry_if).
-    pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
-        self.options().classify = Some(Box::new(classify));
-        self
-    }
-
-    /// Submits the job; never blocks.
-    ///
-    /// # Panics
-    /// If the policy is refused by [`RetryPolicy::validate`].
-    pub fn submit(self) -> JobHandle<T, E> {
-        let Self {
-            crew, job, options, ..
-        } = self;
-        if let Some(Err(error)) = options
-            .as_ref()
-            .and_then(|options| options.policy.as_ref())
-            .map(RetryPolicy::validate)
-        {
-            panic!("{error}");
-        }
-        let name = options.as_ref().and_then(|options| options.name.clone());
-        let Some(number) = crew.admit() else {
-            return JobHandle::new(Arc::new(SingleJob::<F, T, E>::refused()), name);
-        };
-        let todo = Todo {
-            job,
-            options,
-            record: None,
-        };
-        let job = Arc::new(SingleJob::new(todo, number, crew.clock.now()));
-        let pending: Arc<dyn Pending<T, E>> = Arc::clone(&job) as _;
-        crew.push(job as SharedWork<'static>);
-        JobHandle::new(pending, name)
-    }
-}
-
-impl<F, T, E> fmt::Debug for Job<'_, F, T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = self.options.as_deref();
-        f.debug_struct("Job")
-            .field("name", &options.and_then(|options| options.name.as_ref()))
-            .field(
-                "policy",
-                &options.and_then(|options| options.policy.as_ref()),
-            )
-            .finish_non_exhaustive()
     }
 }
 

@@ -139,7 +139,6 @@ impl<I, T, E> BatchReport<I, T, E> {
     }
 
     /// The jobs that did not succeed, in the order of the input.
-    #[must_use]
     pub fn gave_up(&self) -> &[Completion<I, T, E>] {
         &self.gave_up
     }

@@ -24,7 +24,8 @@ pub(crate) struct Slot<Q, V> {
 
 struct State<Q, V> {
     phase: Phase<Q, V>,
-    waiter: Option<Waker>,
+    /// Boxed, because most jobs have settled by the time somebody waits, and a million queued ones shall be small.
+    waiter: Option<Box<Waker>>,
 }
 
 enum Phase<Q, V> {
@@ -32,6 +33,15 @@ enum Phase<Q, V> {
     Busy,
     Set(V),
     Taken,
+}
+
+/// What a look at a slot finds.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Look<V> {
+    NotYet,
+    Value(V),
+    /// The value was taken before.
+    Gone,
 }
 
 impl<Q, V> Slot<Q, V> {
@@ -90,60 +100,63 @@ impl<Q, V> Slot<Q, V> {
         matches!(self.state.lock().phase, Phase::Set(_) | Phase::Taken)
     }
 
-    /// Has the value been set and taken?
-    pub(crate) fn is_taken(&self) -> bool {
-        matches!(self.state.lock().phase, Phase::Taken)
-    }
-
     /// Takes the value if it is there.
-    pub(crate) fn try_take(&self) -> Option<V> {
+    pub(crate) fn try_take(&self) -> Look<V> {
         self.state.lock().take_value()
     }
 
     /// Takes the value, or leaves a clone of `waker` (in the place of an earlier one) to be woken when it is set.
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<V> {
-        let mine = waker.clone();
+    pub(crate) fn poll(&self, waker: &Waker) -> Look<V> {
+        if let look @ (Look::Value(_) | Look::Gone) = self.try_take() {
+            return look;
+        }
+        let mine = Box::new(waker.clone());
         let mut state = self.state.lock();
-        let value = state.take_value();
-        let unused = match value {
-            Some(_) => Some(mine),
-            None => state.waiter.replace(mine),
+        let look = state.take_value();
+        let unused = match look {
+            Look::NotYet => state.waiter.replace(mine),
+            _ => Some(mine),
         };
         drop(state);
         unwind::discard(unused);
-        value
+        look
     }
 }
 
 impl<Q, V> State<Q, V> {
-    fn take_value(&mut self) -> Option<V> {
-        if !matches!(self.phase, Phase::Set(_)) {
-            return None;
+    fn take_value(&mut self) -> Look<V> {
+        match self.phase {
+            Phase::Pending(_) | Phase::Busy => return Look::NotYet,
+            Phase::Taken => return Look::Gone,
+            Phase::Set(_) => {}
         }
         match std::mem::replace(&mut self.phase, Phase::Taken) {
-            Phase::Set(value) => Some(value),
+            Phase::Set(value) => Look::Value(value),
             _ => unreachable!("looked at under the same lock"),
         }
     }
 }
 
-/// Blocks until `poll` gives a value, at the longest until `deadline` (`None`: without a limit).
+/// Blocks until there is something to be found, at the longest until `deadline` (`None`: without a limit).
 pub(crate) fn block_on<V>(
     deadline: Option<Instant>,
-    mut look: impl FnMut() -> Option<V>,
-    mut poll: impl FnMut(&Waker) -> Option<V>,
-) -> Option<V> {
-    if let Some(value) = look_before_sleep(&mut look) {
-        return Some(value);
+    look: impl Fn() -> Look<V>,
+    poll: impl Fn(&Waker) -> Look<V>,
+) -> Look<V> {
+    let found = look_before_sleep(|| match look() {
+        Look::NotYet => None,
+        found => Some(found),
+    });
+    if let Some(found) = found {
+        return found;
     }
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
     loop {
-        if let Some(value) = poll(&waker) {
-            return Some(value);
-        }
-        if !parker.park(deadline) {
-            return look();
+        match poll(&waker) {
+            Look::NotYet if parker.park(deadline) => {}
+            Look::NotYet => return look(),
+            found => return found,
         }
     }
 }
@@ -192,11 +205,14 @@ mod tests {
         let slot = Number::pending("job");
         assert_eq!((slot.begin(), slot.begin()), (Some("job"), None));
         slot.put_back("job");
-        assert_eq!((slot.is_settled(), slot.try_take()), (false, None));
+        assert_eq!((slot.is_settled(), slot.try_take()), (false, Look::NotYet));
         assert_eq!(slot.begin(), Some("job"));
         slot.set(1);
         assert_eq!((slot.is_settled(), slot.begin()), (true, None));
-        assert_eq!((slot.try_take(), slot.try_take()), (Some(1), None));
+        assert_eq!(
+            (slot.try_take(), slot.try_take()),
+            (Look::Value(1), Look::Gone)
+        );
         assert!(slot.is_settled());
     }
 
@@ -205,13 +221,13 @@ mod tests {
         let slot = Number::pending("job");
         let soon = Some(Instant::now() + Duration::from_millis(5));
         let wait = |deadline| block_on(deadline, || slot.try_take(), |waker| slot.poll(waker));
-        assert_eq!(wait(soon), None);
+        assert_eq!(wait(soon), Look::NotYet);
         assert!(Some(Instant::now()) >= soon);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| wait(None));
             slot.begin();
             slot.set(2);
-            assert_eq!(waiter.join().unwrap(), Some(2));
+            assert_eq!(waiter.join().unwrap(), Look::Value(2));
         });
     }
 }

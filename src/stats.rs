@@ -5,13 +5,11 @@
 //! Reading adds all of them up, the settled ones first: a job is accepted before it settles, so the sum never shows more
 //! jobs settled than accepted.
 
-use crate::error::GiveUpReason;
+use crate::give_up::GiveUpReason;
 use crate::sync::{AtomicU64, Ordering};
 
 /// One set of counts.
-// Aligned to two cache lines, because x86 processors fetch them in pairs.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub(crate) struct Counts {
     pub(crate) accepted: Count,
     pub(crate) succeeded: Count,

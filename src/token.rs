@@ -6,7 +6,7 @@
 
 use crate::clock::Nanos;
 use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
-use crate::error::GiveUpReason;
+use crate::give_up::GiveUpReason;
 use crate::job::{Outcome, Rules, attempt};
 use crate::lane::{After, Core, Leftover, Queued, Ran, Settled};
 use crate::policy::{Decision, RetryPolicy, Verdict};
@@ -67,11 +67,7 @@ where
         };
         let Queued { input, record, .. } = &mut job;
         match attempt(&rules, record, || (self.job)(input)) {
-            Outcome::Succeeded(value) => {
-                let (settled, record) = job.succeed(value);
-                unwind::discard(record);
-                (Ran::Settled(settled), None)
-            }
+            Outcome::Succeeded(value) => (Ran::Settled(job.succeed(value)), None),
             Outcome::Failed(decision) => {
                 let now = crew.clock.now();
                 let ran = match decision {

@@ -1,0 +1,99 @@
+//! One job of a batch on its way: queued, parked, settled.
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use crate::clock::Nanos;
+use crate::give_up::{GiveUp, GiveUpReason, Record};
+use crate::job::attempts;
+use crate::unwind;
+
+/// A job that waits for a worker.
+pub(crate) struct Queued<I, E> {
+    pub(crate) input: I,
+    pub(crate) index: usize,
+    pub(super) accepted: Nanos,
+    /// `Some` once it has failed.
+    pub(crate) record: Option<Box<Record<E>>>,
+}
+
+pub(super) struct ParkedJob<I, E> {
+    pub(super) due: Nanos,
+    pub(super) job: Queued<I, E>,
+}
+
+/// A job that has settled.
+pub(crate) struct Settled<I, T, E> {
+    pub(crate) input: I,
+    pub(crate) index: usize,
+    pub(crate) attempts: u32,
+    pub(crate) result: Result<T, GiveUp<E>>,
+    pub(super) accepted: Nanos,
+    pub(super) ended: Nanos,
+}
+
+impl<I, T, E> Settled<I, T, E> {
+    pub(crate) fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.ended.saturating_sub(self.accepted))
+    }
+}
+
+impl<I, E> Queued<I, E> {
+    pub(crate) fn give_up<T>(self, reason: GiveUpReason, now: Nanos) -> Settled<I, T, E> {
+        let Self {
+            input,
+            index,
+            accepted,
+            record,
+        } = self;
+        let record = record.unwrap_or_else(Record::new);
+        let elapsed = Duration::from_nanos(now.saturating_sub(accepted));
+        let attempts = record.attempts;
+        Settled {
+            input,
+            index,
+            attempts,
+            result: Err(record.give_up(reason, elapsed)),
+            accepted,
+            ended: now,
+        }
+    }
+
+    /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.
+    pub(crate) fn succeed<T>(self, value: T) -> Settled<I, T, E> {
+        let Self {
+            input,
+            index,
+            accepted,
+            record,
+        } = self;
+        let attempts = attempts(record.as_deref()).saturating_add(1);
+        unwind::discard(record);
+        Settled {
+            input,
+            index,
+            attempts,
+            result: Ok(value),
+            accepted,
+            ended: 0,
+        }
+    }
+}
+
+/// The heap gives out its greatest entry first: the earliest, and of two at once the one with the lower index.
+impl<I, E> Ord for ParkedJob<I, E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.due, other.job.index).cmp(&(self.due, self.job.index))
+    }
+}
+impl<I, E> PartialOrd for ParkedJob<I, E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<I, E> PartialEq for ParkedJob<I, E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl<I, E> Eq for ParkedJob<I, E> {}

@@ -1,0 +1,145 @@
+//! What workers, who hold a token, and the timer do at a lane.
+
+use super::entry::ParkedJob;
+use super::{Core, Gate, Queued, Settled, State};
+use crate::clock::Nanos;
+use crate::crew::Due;
+use crate::give_up::GiveUpReason;
+use crate::sync::Ordering;
+
+/// How many due jobs change their place in one visit.
+const BITE: usize = 256;
+
+/// What became of a job that a worker has run.
+pub(crate) enum Ran<I, T, E> {
+    Settled(Settled<I, T, E>),
+    Retry(Queued<I, E>),
+    Park(Nanos, Queued<I, E>),
+}
+
+/// What a worker does after a visit.
+pub(crate) enum After<I, E> {
+    Job(Queued<I, E>),
+    /// The queue is empty: the token is given up.
+    Empty,
+    /// The token goes to the back of the work channel.
+    TurnOver,
+}
+
+/// What a visit leaves to be done after the lock.
+pub(crate) struct Leftover<I, T, E> {
+    /// A settled job that nobody will collect.
+    pub(crate) unread: Option<Settled<I, T, E>>,
+    /// When to have the timer look at the parked jobs.
+    pub(crate) arm: Option<Nanos>,
+}
+
+impl<I, T, E> Core<I, T, E> {
+    /// Takes the first job of a turn. `None`: the token is given up.
+    pub(crate) fn begin(&self) -> Option<Queued<I, E>> {
+        self.take(&mut self.state.lock())
+    }
+
+    /// Puts away what was run, and takes the next job unless the turn is over.
+    pub(crate) fn exchange(
+        &self,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+        turn_over: bool,
+    ) -> (After<I, E>, Leftover<I, T, E>) {
+        let mut state = self.state.lock();
+        let leftover = self.put(&mut state, ran, now);
+        let after = if turn_over && !state.queued.is_empty() {
+            After::TurnOver
+        } else {
+            self.take(&mut state).map_or(After::Empty, After::Job)
+        };
+        (after, leftover)
+    }
+
+    /// Queues the parked jobs that have come due.
+    pub(crate) fn due(&self, now: Nanos) -> Due {
+        let mut state = self.state.lock();
+        if state.armed <= now {
+            state.armed = Nanos::MAX;
+        }
+        for _ in 0..BITE {
+            if state.parked.peek().is_none_or(|first| first.due > now) {
+                break;
+            }
+            let job = state.parked.pop().map(|parked| parked.job);
+            state.queued.extend(job);
+        }
+        let again = state
+            .parked
+            .peek()
+            .map(|first| first.due)
+            .and_then(|due| state.arm(due));
+        Due {
+            tokens: state.announce(self.threads),
+            again,
+        }
+    }
+
+    /// Takes the next job, or gives the token up.
+    fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
+        let Some(job) = state.queued.pop_front() else {
+            state.tokens -= 1;
+            // ORDERING: a hint, set and cleared under the lock.
+            self.hungry.store(true, Ordering::Relaxed);
+            return None;
+        };
+        state.running += 1;
+        if job.record.is_some() {
+            self.counts.retries.bump(1);
+        }
+        Some(job)
+    }
+
+    /// Puts a job away that has been run. `now` is there if the clock was read after it.
+    fn put(
+        &self,
+        state: &mut State<I, T, E>,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+    ) -> Leftover<I, T, E> {
+        state.running -= 1;
+        let mut leftover = Leftover {
+            unread: None,
+            arm: None,
+        };
+        let settled = match (ran, state.gate) {
+            (Ran::Settled(settled), _) => settled,
+            (Ran::Retry(job), Gate::Open | Gate::Closed) => {
+                state.queued.push_back(job);
+                return leftover;
+            }
+            (Ran::Park(due, job), Gate::Open | Gate::Closed) => {
+                state.parked.push(ParkedJob { due, job });
+                leftover.arm = state.arm(due);
+                return leftover;
+            }
+            // Not retried any more: what it would have been retried for stays its last error.
+            (Ran::Retry(job) | Ran::Park(_, job), Gate::Ended(reason)) => {
+                job.give_up(reason, now.unwrap_or_default())
+            }
+            (Ran::Retry(job) | Ran::Park(_, job), Gate::Abandoned) => {
+                job.give_up(GiveUpReason::Cancelled, now.unwrap_or_default())
+            }
+        };
+        match &settled.result {
+            Ok(_) => self.counts.succeeded.bump(1),
+            Err(give_up) => self.counts.gave_up(give_up.reason()).bump(1),
+        }
+        if state.gate == Gate::Abandoned {
+            leftover.unread = Some(settled);
+            return leftover;
+        }
+        state.settled.push_back(settled);
+        if let Some(now) = now {
+            state.tell_time(now);
+        }
+        self.wake_iterator(state);
+        leftover
+    }
+}

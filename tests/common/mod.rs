@@ -1,0 +1,98 @@
+//! What several test files need.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use retry_pool::{RetryPolicy, RetryPool};
+
+/// A pool that retries at once.
+pub(crate) fn pool(threads: usize) -> RetryPool {
+    RetryPool::builder()
+        .threads(threads)
+        .retry(RetryPolicy::immediate())
+        .jitter_seed(1)
+        .build()
+        .unwrap()
+}
+
+pub(crate) fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A gate that jobs wait at until the test lets them through, one token for each job.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    arrived: Sender<()>,
+    open: Arc<Mutex<Receiver<()>>>,
+}
+
+/// The test's side of a gate.
+pub(crate) struct GateKeeper {
+    arrivals: Receiver<()>,
+    opener: Sender<()>,
+}
+
+pub(crate) fn gate() -> (Gate, GateKeeper) {
+    let (arrived, arrivals) = mpsc::channel();
+    let (opener, open) = mpsc::channel();
+    let gate = Gate {
+        arrived,
+        open: Arc::new(Mutex::new(open)),
+    };
+    (gate, GateKeeper { arrivals, opener })
+}
+
+impl Gate {
+    /// Says that a job is here, and waits to be let through.
+    pub(crate) fn pass(&self) {
+        self.arrived.send(()).unwrap();
+        let open: MutexGuard<'_, _> = self.open.lock().unwrap();
+        open.recv().unwrap();
+    }
+}
+
+impl GateKeeper {
+    /// Waits until `jobs` jobs are at the gate.
+    pub(crate) fn await_arrivals(&self, jobs: usize) {
+        for _ in 0..jobs {
+            self.arrivals.recv().unwrap();
+        }
+    }
+
+    pub(crate) fn let_through(&self, jobs: usize) {
+        for _ in 0..jobs {
+            self.opener.send(()).unwrap();
+        }
+    }
+}
+
+/// Counts how many of its clones live.
+pub(crate) struct Live(Arc<AtomicUsize>);
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(AtomicUsize::new(1)))
+    }
+
+    /// How many are alive besides this one.
+    pub(crate) fn others(&self) -> usize {
+        self.0.load(Ordering::SeqCst) - 1
+    }
+}
+
+impl Clone for Live {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
