@@ -203,8 +203,9 @@ where
         let seen = self.collect();
         if !seen.open {
             self.cut_off();
-        } else if self.is_low(self.held) {
-            self.refill(seen);
+        } else if self.is_low(self.held) && self.refill(seen).ready && self.ready.is_empty() {
+            // What settled during the refill is delivered before more is pulled.
+            self.collect();
         }
     }
 
@@ -228,7 +229,7 @@ where
 
     /// Pulls inputs and hands them over, in bites: until the window is full or the input exhausted, but no longer than
     /// `PATIENCE` while there is something to deliver.
-    fn refill(&mut self, mut seen: Visit) {
+    fn refill(&mut self, mut seen: Visit) -> Visit {
         let begun = self.crew.clock.now();
         let mut before = begun;
         while seen.room > 0 && seen.open && self.has_more() {
@@ -245,6 +246,7 @@ where
                 break;
             }
         }
+        seen
     }
 
     /// Pulls until `wanted` inputs are at hand: added ones first. If the input panics, what was pulled before is kept.
@@ -334,7 +336,7 @@ where
 impl<It: Iterator, F, T, E> Drop for AsCompleted<'_, It, F, T, E> {
     fn drop(&mut self) {
         self.lane.core.abandon(&self.crew);
-        unwind::discard_all(self.ready.drain(..));
+        self.ready.drain(..).for_each(Settled::discard);
         unwind::discard_all(self.pulled.drain(..));
         unwind::discard_all(self.added.drain(..));
     }

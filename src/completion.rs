@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::give_up::GiveUp;
 use crate::lane::{Core, Settled};
 use crate::sync::Arc;
-use crate::unwind;
 
 /// A job of a batch that has settled: its input, its result and how it came about.
 ///
@@ -45,7 +44,7 @@ impl<I, T, E> Completion<I, T, E> {
     /// The time from the job's acceptance to its end.
     ///
     /// For a failure it is exact. For a success the clock may be read once for a group of jobs: while jobs take less than
-    /// 2 µs each, a worker reads it after every sixteenth.
+    /// 2 µs each, a worker reads it after every eighth and when it runs out of jobs.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.settled.elapsed()
@@ -73,6 +72,19 @@ impl<I, T, E> Completion<I, T, E> {
         Some(self.settled.input)
     }
 
+    /// The job's input, as by [`into_input`](Self::into_input), and what came of it, both by value.
+    ///
+    /// ```
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(1);
+    /// let done = pool.batch(["7"], |text| text.parse::<u32>()).as_completed().next().unwrap();
+    /// let (input, result) = done.into_parts();
+    /// assert_eq!((input, result.unwrap()), (Some("7"), 7));
+    /// ```
+    pub fn into_parts(self) -> (Option<I>, Result<T, GiveUp<E>>) {
+        (Some(self.settled.input), self.settled.result)
+    }
+
     /// Sends the job back to work at once: a new admission of the same input, which the running iteration yields again, and
     /// which makes an iteration go on that had ended. It never blocks. The attempt numbers go on, and the policy judges the
     /// next failure by the total; a job whose attempts are exhausted comes straight back to the caller when it fails again.
@@ -96,7 +108,7 @@ impl<I, T, E> Completion<I, T, E> {
     /// ```
     pub fn resubmit(self) {
         if let Err(refused) = self.try_resubmit() {
-            unwind::discard(refused);
+            refused.settled.discard();
         }
     }
 

@@ -3,7 +3,7 @@
 //! The channel is unbounded, so a push never blocks; how much is let in is decided elsewhere. One pill ends any number of
 //! workers: whoever takes it hands it on. Work that was pushed behind the pill still comes out first.
 
-use crate::sync::{Receiver, Sender, unbounded};
+use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 
 /// A queue of `W` for many threads.
 #[derive(Debug)]
@@ -11,12 +11,18 @@ pub(crate) struct Queue<W> {
     /// `None` is the pill.
     sender: Sender<Option<W>>,
     receiver: Receiver<Option<W>>,
+    /// Invariant: one pill at the most. Two would keep their takers handing them on for ever, each seeing the other's.
+    stopped: AtomicBool,
 }
 
 impl<W> Queue<W> {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = unbounded();
-        Self { sender, receiver }
+        Self {
+            sender,
+            receiver,
+            stopped: AtomicBool::new(false),
+        }
     }
 
     /// Adds work at the back. Never blocks.
@@ -31,7 +37,7 @@ impl<W> Queue<W> {
                 Ok(Some(work)) => return Some(work),
                 Ok(None) => {
                     let empty = self.receiver.is_empty();
-                    self.stop();
+                    self.put(None);
                     if empty {
                         return None;
                     }
@@ -52,7 +58,7 @@ impl<W> Queue<W> {
             }
         };
         if pill {
-            self.stop();
+            self.put(None);
         }
         work
     }
@@ -62,9 +68,12 @@ impl<W> Queue<W> {
         !self.receiver.is_empty()
     }
 
-    /// Lets every worker that finds nothing else to do end.
+    /// Lets every worker that finds nothing else to do end. May be repeated.
     pub(crate) fn stop(&self) {
-        self.put(None);
+        // ORDERING: decides who puts the pill; the channel orders everything else.
+        if !self.stopped.swap(true, Ordering::Relaxed) {
+            self.put(None);
+        }
     }
 
     fn put(&self, item: Option<W>) {
@@ -82,6 +91,7 @@ mod tests {
     fn one_pill_ends_every_worker_after_the_work() {
         let queue = Queue::new();
         queue.push(1);
+        queue.stop();
         queue.stop();
         queue.push(2);
         assert!(queue.has_waiting());

@@ -126,18 +126,18 @@ fn in_order_yields_in_the_order_of_the_input_within_the_window() {
 #[test]
 fn in_order_yields_a_resubmitted_job_when_it_settles() {
     let pool = pool(2);
-    let mut batch = pool
+    let batch = pool
         .batch(0..4, |_| succeed_at(2))
         .retry(RetryPolicy::never())
         .in_order();
     let mut order = Vec::new();
-    while let Some(done) = batch.next() {
+    for done in batch {
         match done.result() {
             Ok(_) => order.push(done.index()),
             Err(_) => done.resubmit(),
         }
     }
-    order.sort();
+    order.sort_unstable();
     assert_eq!(order, [0, 1, 2, 3]);
 }
 

@@ -36,6 +36,12 @@ impl<I, T, E> Settled<I, T, E> {
     pub(crate) fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.ended.saturating_sub(self.accepted))
     }
+
+    /// Drops the user's values one by one, since each may panic in its destructor.
+    pub(crate) fn discard(self) {
+        unwind::discard(self.input);
+        unwind::discard(self.result);
+    }
 }
 
 impl<I, E> Queued<I, E> {
@@ -57,6 +63,12 @@ impl<I, E> Queued<I, E> {
             accepted,
             ended: now,
         }
+    }
+
+    /// Drops the user's values one by one, since each may panic in its destructor.
+    pub(crate) fn discard(self) {
+        unwind::discard(self.input);
+        unwind::discard(self.record);
     }
 
     /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.

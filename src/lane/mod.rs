@@ -42,7 +42,6 @@ use crate::crew::Crew;
 use crate::give_up::GiveUpReason;
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Padded};
-use crate::unwind;
 
 use entry::ParkedJob;
 
@@ -144,7 +143,7 @@ impl<I, T, E> Core<I, T, E> {
         }
         self.wake_iterator(&mut state);
         drop(state);
-        unwind::discard_all(settled);
+        settled.into_iter().for_each(Settled::discard);
         crew.settled();
     }
 
@@ -158,8 +157,8 @@ impl<I, T, E> Core<I, T, E> {
         state.taken = 0;
         let unread = std::mem::take(&mut state.settled);
         self.narrow(state, Gate::Abandoned);
-        unwind::discard_all(waiting);
-        unwind::discard_all(unread);
+        waiting.into_iter().for_each(Queued::discard);
+        unread.into_iter().for_each(Settled::discard);
         crew.settled();
     }
 

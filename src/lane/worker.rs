@@ -57,6 +57,11 @@ impl<I, T, E> Core<I, T, E> {
         (after, leftover)
     }
 
+    /// Gives the settled jobs that lack it their time.
+    pub(crate) fn tell_time(&self, now: Nanos) {
+        self.state.lock().tell_time(now);
+    }
+
     /// Queues the parked jobs that have come due.
     pub(crate) fn due(&self, now: Nanos) -> Due {
         let mut state = self.state.lock();
