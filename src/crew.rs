@@ -24,6 +24,7 @@
 use crate::clock::{Clock, Nanos};
 use crate::policy::RetryPolicy;
 use crate::queue::Queue;
+use crate::registry::Registry;
 use crate::stats::{Counts, Stats};
 use crate::sync::{
     Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, Padded, Weak, fence, wait_until,
@@ -71,6 +72,7 @@ pub(crate) struct Due {
 pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
 pub(crate) type SharedLane<'p> = Arc<dyn Lane<'p> + 'p>;
 pub(crate) type WeakLane<'p> = Weak<dyn Lane<'p> + 'p>;
+type Batches<'p> = Registry<dyn Lane<'p> + 'p>;
 
 /// What the timer carries. A lane keeps its own parked jobs, and dies with its iterator; a single job has only this.
 pub(crate) enum Parked<'p> {
@@ -106,21 +108,6 @@ pub(crate) struct Crew<'p> {
     alive: Mutex<usize>,
     /// Signalled when a thread ends or the phase becomes `STOPPED`.
     ended: Condvar,
-}
-
-#[derive(Default)]
-struct Batches<'p> {
-    /// Invariant: once set, no batch admits anything from outside.
-    closed: bool,
-    begun: u64,
-    live: Vec<Member<'p>>,
-    /// The counts of batches that are gone.
-    past: Stats,
-}
-
-struct Member<'p> {
-    lane: WeakLane<'p>,
-    counts: Arc<Counts>,
 }
 
 thread_local! {
@@ -307,23 +294,16 @@ impl<'p> Crew<'p> {
 
     /// The number of a new batch.
     pub(crate) fn next_batch(&self) -> u64 {
-        let mut batches = self.batches.lock();
-        batches.begun += 1;
-        batches.begun
+        self.batches.lock().next_number()
     }
 
     /// Makes a batch known to the pool; it is told to close if the pool is closed to the caller.
     pub(crate) fn register(&self, lane: &SharedLane<'p>, counts: Arc<Counts>) {
         let mut batches = self.batches.lock();
-        batches.retire();
-        let open = !batches.closed || (self.is_inside() && self.phase() != STOPPED);
-        if !open {
+        if batches.is_closed() && (!self.is_inside() || self.phase() == STOPPED) {
             lane.close();
         }
-        batches.live.push(Member {
-            lane: Arc::downgrade(lane),
-            counts,
-        });
+        batches.add(lane, counts);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -332,16 +312,11 @@ impl<'p> Crew<'p> {
 
     /// Adds all counts up: what has settled first, what was accepted after.
     fn snapshot(&self, batches: &MutexGuard<'_, Batches<'p>>) -> Stats {
-        let mut stats = batches.past;
+        let mut stats = batches.past();
         stats.set_threads(self.settings.threads);
         let sets = || {
-            let batches = batches.live.iter().map(|member| &*member.counts);
-            let threads = self
-                .workers
-                .iter()
-                .chain([&self.callers])
-                .map(|counts| &**counts);
-            threads.chain(batches)
+            let threads = self.workers.iter().chain([&self.callers]);
+            threads.map(|counts| &**counts).chain(batches.counts())
         };
         sets().for_each(|counts| stats.add_outcomes(counts));
         sets().for_each(|counts| stats.add_accepted(counts));
@@ -353,7 +328,7 @@ impl<'p> Crew<'p> {
     /// Accepts nothing more from outside. What was accepted still runs, and the threads end after it.
     pub(crate) fn close(&self) {
         let mut batches = self.batches.lock();
-        batches.closed = true;
+        batches.close();
         let lanes = batches.lanes();
         lanes.iter().for_each(|lane| lane.close());
         if self.phase() == RUNNING {
@@ -401,27 +376,6 @@ impl<'p> Crew<'p> {
             }
         }
         true
-    }
-}
-
-impl<'p> Batches<'p> {
-    fn lanes(&self) -> Vec<SharedLane<'p>> {
-        self.live
-            .iter()
-            .filter_map(|member| member.lane.upgrade())
-            .collect()
-    }
-
-    /// Moves the counts of batches that are gone into the sum.
-    fn retire(&mut self) {
-        self.live.retain(|member| {
-            let live = member.lane.strong_count() > 0;
-            if !live {
-                self.past.add_outcomes(&member.counts);
-                self.past.add_accepted(&member.counts);
-            }
-            live
-        });
     }
 }
 

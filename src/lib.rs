@@ -1,4 +1,95 @@
 //! A synchronous thread pool whose jobs retry.
+//!
+//! [`RetryPool`] is a set of OS threads over one shared work channel. A job that fails goes back to be worked on at once, or after
+//! its backoff, and what has settled comes out as it settles, first tries and retried jobs alike: there is no round barrier. No
+//! async runtime, no unsafe code.
+//!
+//! ```
+//! use std::time::Duration;
+//! use retry_pool::{Attempt, RetryPolicy, RetryPool};
+//!
+//! // Fails at the first attempt, as a busy server would.
+//! fn fetch(url: &str) -> Result<String, std::io::Error> {
+//!     match Attempt::current().number() {
+//!         1 => Err(std::io::ErrorKind::TimedOut.into()),
+//!         _ => Ok(format!("the page at {url}")),
+//!     }
+//! }
+//!
+//! let pool = RetryPool::new(); // one worker for each CPU
+//! let urls = ["https://a.example", "https://b.example"];
+//! for done in pool
+//!     .batch(urls, |url| fetch(url))
+//!     .retry(RetryPolicy::exponential(Duration::from_millis(1)).max_attempts(5))
+//!     .retry_if(|error| error.kind() == std::io::ErrorKind::TimedOut)
+//! {
+//!     match done.result() {
+//!         Ok(page) => println!("{}: {} bytes after {} attempts", done.input(), page.len(), done.attempts()),
+//!         Err(give_up) => eprintln!("{}: {give_up}", done.input()),
+//!     }
+//! }
+//! ```
+//!
+//! # Concepts
+//!
+//! A *job* is a unit of work, run in *attempts* that are numbered from 1; a *retry* is an attempt after the first. A job *settles*
+//! exactly once: with success, or it *gives up* for a named reason ([`GiveUp`], [`GiveUpReason`]). Between attempts it may be
+//! *parked* in the timer until it is due. When to retry says a [`RetryPolicy`]; whether an error is worth it, a [`Verdict`].
+//!
+//! | what | how |
+//! |---|---|
+//! | many jobs of one type, as they settle | [`RetryPool::batch`], [`Batch::as_completed`] or a `for` loop |
+//! | in the order of the input | [`Batch::in_order`] |
+//! | all at once, with a report | [`Batch::run`] |
+//! | from producers on other threads | [`Batch::channel`] |
+//! | one job, to block on or to await | [`RetryPool::submit`], [`RetryPool::job`], [`JobHandle`] |
+//! | let the caller decide on each failure | [`RetryPolicy::never`], [`Completion::resubmit`] |
+//! | which attempt am I? | [`Attempt::current`] |
+//! | what has the pool done? | [`RetryPool::stats`], [`AsCompleted::progress`] |
+//! | the end | [`RetryPool::close`], [`RetryPool::shutdown`], [`RetryPool::shutdown_timeout`], [`RetryPool::shutdown_now`], drop |
+//!
+//! # Guarantees
+//!
+//! Each has a test of its name in `tests/promises.rs`.
+//!
+//! ## Every accepted job settles exactly once
+//! With success, as given up, by a panic, a cancel or a shutdown. Whenever nothing runs, `accepted == succeeded + gave_up` in
+//! [`Stats`].
+//!
+//! ## A retry never waits for another job to finish
+//! Only for its own backoff and a free worker. It joins the back of its queue, so a job that keeps failing cannot starve fresh ones.
+//!
+//! ## No worker ever blocks on a queue of the pool
+//! A batch's [`window`](Batch::window) counts jobs that are admitted and not delivered; it is no queue's size. A job keeps its place
+//! while it retries.
+//!
+//! ## No worker ever sleeps for a backoff
+//! Parked jobs wait in one timer thread, however many they are.
+//!
+//! ## A panic is an error value
+//! With its payload and the job's name ([`Panic`]); the worker lives on. A panic in a predicate, a waker, or the destructor of a
+//! payload, an input, a result or an error is contained, too.
+//!
+//! ## Memory is bounded
+//! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer. A result is
+//! freed when it is taken, and a single job's closure before its settlement is seen.
+//!
+//! ## Drop joins
+//! Dropping the pool settles every accepted job, retries included, and joins the threads. [`RetryPool::shutdown_timeout`] bounds it
+//! and says what was drained, given up, and still runs. No thread joins itself, whichever drops the pool.
+//!
+//! ## Huge values are safe
+//! `Duration::MAX`, a window of `usize::MAX`, `u32::MAX` attempts: sums saturate, nothing panics or wraps.
+//!
+//! ## No user code runs under a lock
+//! No job, predicate, waker, iterator or destructor: each may call the pool.
+//!
+//! # Not promised
+//!
+//! - A thread cannot be killed: an attempt that never returns keeps its worker.
+//! - A job that blocks on another job of its own pool holds its worker meanwhile; with all workers waiting so, none is left to run
+//!   what they wait for.
+//! - A job that aborts the process, or two destructors that panic in one value, end the process as everywhere in Rust.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +124,8 @@ mod job;
 mod crew;
 
 mod attempt;
+
+mod registry;
 
 mod stats;
 

@@ -210,7 +210,7 @@ impl RetryPoolBuilder {
     /// # Errors
     /// - [`BuildError::ZeroThreads`], [`BuildError::TooManyThreads`]: `threads` is not in 1 … 65 535.
     /// - [`BuildError::ThreadName`]: the name contains a NUL byte.
-    /// - [`BuildError::Policy`]: the policy is refused by [`RetryPolicy::validate`].
+    /// - [`BuildError::Policy`]: the policy is refused by [`RetryPolicy::validate`](crate::RetryPolicy::validate).
     /// - [`BuildError::Spawn`]: the operating system refused a thread. Those already started have ended when this returns.
     pub fn build(self) -> Result<RetryPool, BuildError> {
         let (crew, threads) = self.start()?;

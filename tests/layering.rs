@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 26] = [
+const FLOORS: [&str; 27] = [
     "pool",
     "builder",
     "single",
@@ -21,6 +21,7 @@ const FLOORS: [&str; 26] = [
     "job",
     "crew",
     "attempt",
+    "registry",
     "stats",
     "policy",
     "backoff",

@@ -21,7 +21,7 @@ impl Drop for Bomb {
 }
 
 /// Every worker still serves, and the counts add up.
-fn assert_sound(pool: RetryPool, threads: usize) {
+fn assert_sound(pool: &RetryPool, threads: usize) {
     let (gate, keeper) = gate();
     let held: Vec<_> = (0..threads)
         .map(|_| {
@@ -56,14 +56,14 @@ fn a_panic_is_an_error_value_with_its_payload() {
     };
     assert_eq!(panic.message(), "a payload that is not text");
     assert_eq!(*panic.into_payload().downcast::<u8>().unwrap(), 42);
-    assert_sound(pool, 2);
+    assert_sound(&pool, 2);
 }
 
 #[test]
 fn a_panicking_job_does_not_disturb_its_siblings() {
     let pool = pool(2);
     let run = |n: &u32| {
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             panic!("{n}")
         } else {
             Ok::<_, String>(*n)
@@ -86,7 +86,7 @@ fn a_panicking_job_does_not_disturb_its_siblings() {
                 .ends_with(&format!("panicked: {}", done.input()))
         );
     }
-    assert_sound(pool, 2);
+    assert_sound(&pool, 2);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn payloads_that_panic_when_dropped_are_contained() {
                 .next_timeout(common::ms(0)),
         );
     }
-    assert_sound(pool, 2);
+    assert_sound(&pool, 2);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn results_jobs_and_errors_that_panic_when_dropped_are_contained() {
         }
         drop(settled);
     }
-    assert_sound(pool, 2);
+    assert_sound(&pool, 2);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_batch_dropped_early_contains_its_bombs() {
         .as_completed();
     std::mem::forget(batch.next());
     drop(batch);
-    assert_sound(pool, 2);
+    assert_sound(&pool, 2);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_job_that_fails_with_bombs_before_it_succeeds() {
         .as_completed();
     assert_eq!(batch.next().unwrap().into_result().ok(), Some(3));
     assert!(batch.next().is_none());
-    assert_sound(pool, 1);
+    assert_sound(&pool, 1);
 }
 
 struct Panicking;
@@ -185,5 +185,5 @@ fn a_waker_that_panics_is_contained() {
     std::mem::forget(waker);
     keeper.let_through(1);
     assert_eq!(handle.wait().unwrap(), 1);
-    assert_sound(pool, 1);
+    assert_sound(&pool, 1);
 }

@@ -65,7 +65,10 @@ fn a_retry_never_waits_for_another_job_by_resubmit() {
 fn a_parked_retry_finds_a_free_worker_while_another_job_runs() {
     let pool = RetryPool::with_threads(8);
     let run = |long: &bool| match Attempt::current().number() {
-        _ if *long => Ok(sleep(ms(500))),
+        _ if *long => {
+            sleep(ms(500));
+            Ok(())
+        }
         3 => Ok(()),
         _ => Err(()),
     };
@@ -87,7 +90,11 @@ fn as_many_jobs_as_workers_run_at_the_same_time() {
     let pool = RetryPool::with_threads(8);
     for _ in 0..20 {
         let begun = Instant::now();
-        pool.batch(0..8, |_| Ok::<_, ()>(sleep(ms(20)))).run();
+        pool.batch(0..8, |_| {
+            sleep(ms(20));
+            Ok::<_, ()>(())
+        })
+        .run();
         assert!(
             begun.elapsed() < ms(38),
             "one waited for another: {:?}",
@@ -240,9 +247,10 @@ fn elapsed_is_told_for_short_and_long_jobs_alike() {
     let pool = pool(1);
     // Tiny jobs, then a long one, read by a slow consumer.
     let run = |n: &u32| {
-        Ok::<_, ()>(if *n == 1_000 {
-            sleep(ms(50))
-        })
+        if *n == 1_000 {
+            sleep(ms(50));
+        }
+        Ok::<_, ()>(())
     };
     let mut batch = pool.batch(0..=1_000, run).window(2_000).as_completed();
     let first = batch.next().unwrap();

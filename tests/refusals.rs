@@ -63,7 +63,7 @@ fn jobs_and_batches_panic_with_the_same_message() {
                     .batch([()], |_| Ok::<_, ()>(()))
                     .retry(policy)
                     .as_completed(),
-            )
+            );
         })
     };
     for policy in [
@@ -84,7 +84,7 @@ fn jobs_and_batches_panic_with_the_same_message() {
                 .batch([()], |_| Ok::<_, ()>(()))
                 .window(0)
                 .as_completed(),
-        )
+        );
     });
     assert!(window.contains("window is 0"), "{window}");
 }

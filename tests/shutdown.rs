@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use common::{gate, ms, pool};
-use retry_pool::{GiveUpReason, RetryPolicy, RetryPool};
+use retry_pool::{GiveUpReason, JobHandle, RetryPolicy, RetryPool};
 
 fn hourly() -> RetryPolicy {
     RetryPolicy::fixed(Duration::from_secs(3_600)).unlimited()
@@ -46,7 +46,7 @@ fn shutdown_drains_queued_and_parked_jobs_and_reports_them() {
         let report = shutdown.join().unwrap();
         assert_eq!((report.gave_up(), report.still_running()), (0, 0));
     });
-    assert!(held.is_settled() && queued.iter().all(|handle| handle.is_settled()));
+    assert!(held.is_settled() && queued.iter().all(JobHandle::is_settled));
     assert_eq!(retried.wait().unwrap_err().attempts(), 4);
 }
 
@@ -185,7 +185,7 @@ fn many_threads_may_shut_the_same_pool_down() {
                 });
             }
         });
-        assert!(handles.iter().all(|handle| handle.is_settled()));
+        assert!(handles.iter().all(JobHandle::is_settled));
         let stats = pool.stats();
         assert_eq!(stats.accepted(), stats.succeeded() + stats.gave_up());
     }
@@ -316,7 +316,7 @@ fn drop_settles_every_accepted_job_retries_included() {
         })
         .collect();
     drop(pool);
-    assert!(handles.iter().all(|handle| handle.is_settled()));
+    assert!(handles.iter().all(JobHandle::is_settled));
     assert_eq!(calls.load(Ordering::SeqCst), 300);
 }
 

@@ -1,0 +1,101 @@
+//! The batches of a pool: those that live, and the counts of those that are gone.
+
+use crate::stats::{Counts, Stats};
+use crate::sync::{Arc, Weak};
+
+/// Holds the lanes weakly, so that neither a pool nor a batch keeps the other alive, and their counts strongly, so that none is
+/// lost when a batch goes.
+pub(crate) struct Registry<L: ?Sized> {
+    closed: bool,
+    begun: u64,
+    live: Vec<Member<L>>,
+    past: Stats,
+}
+
+struct Member<L: ?Sized> {
+    lane: Weak<L>,
+    counts: Arc<Counts>,
+}
+
+impl<L: ?Sized> Default for Registry<L> {
+    fn default() -> Self {
+        Self {
+            closed: false,
+            begun: 0,
+            live: Vec::new(),
+            past: Stats::default(),
+        }
+    }
+}
+
+impl<L: ?Sized> Registry<L> {
+    /// The number of a new batch, from 1.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// From now on batches are closed when they are added.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn add(&mut self, lane: &Arc<L>, counts: Arc<Counts>) {
+        self.retire();
+        let lane = Arc::downgrade(lane);
+        self.live.push(Member { lane, counts });
+    }
+
+    /// Moves the counts of batches that are gone into the sum.
+    fn retire(&mut self) {
+        self.live.retain(|member| {
+            let live = member.lane.strong_count() > 0;
+            if !live {
+                self.past.add_outcomes(&member.counts);
+                self.past.add_accepted(&member.counts);
+            }
+            live
+        });
+    }
+
+    /// Those that live. To be dropped without a lock: the last reference drops the batch's job function.
+    pub(crate) fn lanes(&self) -> Vec<Arc<L>> {
+        let lanes = self.live.iter().map(|member| member.lane.upgrade());
+        lanes.flatten().collect()
+    }
+
+    /// The counts of those that are gone.
+    pub(crate) fn past(&self) -> Stats {
+        self.past
+    }
+
+    /// The counts of all others.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = &Counts> {
+        self.live.iter().map(|member| &*member.counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_a_batch_outlive_it() {
+        let mut registry = Registry::default();
+        let (lane, counts) = (Arc::new(()), Arc::<Counts>::default());
+        counts.accepted.bump(3);
+        registry.add(&lane, Arc::clone(&counts));
+        assert_eq!(registry.lanes().len(), 1);
+        drop(lane);
+        assert_eq!((registry.lanes().len(), registry.counts().count()), (0, 1));
+        registry.add(&Arc::new(()), Arc::default());
+        assert_eq!(
+            (registry.past().accepted(), registry.counts().count()),
+            (3, 1)
+        );
+    }
+}
