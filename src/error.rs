@@ -16,9 +16,6 @@ pub enum PolicyError {
     /// A delay that shrinks, or is not a number.
     #[error("multiplier is {0}: it must be a finite number of at least 1")]
     Multiplier(f64),
-    /// A multiplier was given to a backoff that has none.
-    #[error("multiplier is {0}, but only an exponential backoff has one")]
-    MultiplierWithoutUse(f64),
     /// A backoff without a delay is a loop that its author did not ask for.
     #[error("the initial delay is 0: use RetryPolicy::immediate() to retry without a delay")]
     ZeroDelay,
@@ -33,13 +30,6 @@ pub enum PolicyError {
         /// The cap of every delay.
         max_delay: Duration,
     },
-    /// A policy that never retries was told how often to do it.
-    #[error("RetryPolicy::never() makes one attempt, but its limit was set to {}", limit(.0))]
-    NeverWithLimit(Option<u32>),
-}
-
-fn limit(attempts: &Option<u32>) -> String {
-    attempts.map_or_else(|| String::from("unlimited"), |n| format!("{n} attempts"))
 }
 
 /// A pool that cannot be built; returned by [`RetryPoolBuilder::build`](crate::RetryPoolBuilder::build).

@@ -59,11 +59,9 @@ pub enum Verdict {
 #[must_use]
 pub struct RetryPolicy {
     backoff: Backoff,
-    never: bool,
     /// `None`: unlimited.
     max_attempts: Option<u32>,
-    /// `None`: not set, and 2 where it is used.
-    multiplier: Option<f64>,
+    multiplier: f64,
     max_delay: Option<Nanos>,
     jitter: Jitter,
 }
@@ -86,23 +84,17 @@ impl RetryPolicy {
         let max_attempts = Some(Self::DEFAULT_ATTEMPTS);
         Self {
             backoff,
-            never: false,
             max_attempts,
-            multiplier: None,
+            multiplier: Self::DEFAULT_MULTIPLIER,
             max_delay: None,
             jitter,
         }
     }
 
-    /// One attempt, no retry: the first failure gives the job up as
-    /// [`AttemptsExhausted`](GiveUpReason::AttemptsExhausted).
+    /// One attempt, no retry: the first failure gives the job up as [`AttemptsExhausted`](GiveUpReason::AttemptsExhausted). It is
+    /// [`immediate()`](Self::immediate) with `max_attempts(1)`, so a limit set afterwards holds.
     pub fn never() -> Self {
-        let once = Self::new(Backoff::Immediate, Jitter::None);
-        Self {
-            never: true,
-            max_attempts: Some(1),
-            ..once
-        }
+        Self::immediate().max_attempts(1)
     }
 
     /// Retries at once, at the back of the queue; 3 attempts.
@@ -147,10 +139,11 @@ impl RetryPolicy {
         }
     }
 
-    /// By what an exponential delay grows from retry to retry; finite and at least 1. Default: 2.
+    /// By what an exponential delay grows from retry to retry; finite and at least 1. Default: 2. The other backoffs have no use
+    /// for it.
     pub fn multiplier(self, factor: f64) -> Self {
         Self {
-            multiplier: Some(factor),
+            multiplier: factor,
             ..self
         }
     }
@@ -173,11 +166,9 @@ impl RetryPolicy {
     ///
     /// # Errors
     /// - [`ZeroAttempts`](PolicyError::ZeroAttempts): `max_attempts(0)`.
-    /// - [`Multiplier`](PolicyError::Multiplier): not a number, infinite, or below 1;
-    ///   [`MultiplierWithoutUse`](PolicyError::MultiplierWithoutUse): set for a backoff that is not exponential.
+    /// - [`Multiplier`](PolicyError::Multiplier): not a number, infinite, or below 1.
     /// - [`ZeroDelay`](PolicyError::ZeroDelay), [`ZeroMaxDelay`](PolicyError::ZeroMaxDelay): a delay or a cap of 0.
     /// - [`InitialOverMax`](PolicyError::InitialOverMax): the first delay is longer than the cap.
-    /// - [`NeverWithLimit`](PolicyError::NeverWithLimit): `never()` with another number of attempts.
     ///
     /// ```
     /// use retry_pool::RetryPolicy;
@@ -189,16 +180,8 @@ impl RetryPolicy {
         if self.max_attempts == Some(0) {
             return Err(PolicyError::ZeroAttempts);
         }
-        if self.never && self.max_attempts != Some(1) {
-            return Err(PolicyError::NeverWithLimit(self.max_attempts));
-        }
-        if let Some(factor) = self.multiplier {
-            if !(factor >= 1.0 && factor.is_finite()) {
-                return Err(PolicyError::Multiplier(factor));
-            }
-            if !matches!(self.backoff, Backoff::Exponential { .. }) {
-                return Err(PolicyError::MultiplierWithoutUse(factor));
-            }
+        if !(self.multiplier >= 1.0 && self.multiplier.is_finite()) {
+            return Err(PolicyError::Multiplier(self.multiplier));
         }
         match (self.backoff.initial(), self.max_delay) {
             (Some(0), _) => Err(PolicyError::ZeroDelay),
@@ -235,8 +218,7 @@ impl RetryPolicy {
 
     /// The policy's own delay after the failure of `attempt`: 0 < delay ≤ `max_delay`; `None` for at once.
     fn delay(&self, seed: u64, job: u64, attempt: u32) -> Option<Nanos> {
-        let multiplier = self.multiplier.unwrap_or(Self::DEFAULT_MULTIPLIER);
-        let ceiling = self.backoff.ceiling(attempt, multiplier)?;
+        let ceiling = self.backoff.ceiling(attempt, self.multiplier)?;
         let capped = ceiling.min(self.max_delay.unwrap_or(Nanos::MAX));
         Some(self.jitter.draw(capped, mix(seed, job, attempt)))
     }
@@ -320,7 +302,6 @@ mod tests {
                     .contains(&format!("multiplier is {factor}"))
             );
         }
-        assert!(refused(RetryPolicy::fixed(ms(1)).multiplier(2.0)).contains("multiplier is 2"));
         assert!(refused(RetryPolicy::fixed(Duration::ZERO)).contains("delay is 0"));
         assert!(refused(exponential().max_delay(Duration::ZERO)).contains("max_delay is 0"));
         let error = refused(RetryPolicy::fixed(ms(50)).max_delay(ms(20)));
@@ -328,8 +309,6 @@ mod tests {
             error.contains("50ms") && error.contains("max_delay 20ms"),
             "{error}"
         );
-        assert!(refused(RetryPolicy::never().max_attempts(5)).contains("5 attempts"));
-        assert!(refused(RetryPolicy::never().unlimited()).contains("unlimited"));
         for accepted in [
             RetryPolicy::default(),
             RetryPolicy::never(),
