@@ -1,8 +1,8 @@
 //! A token at work: how a worker helps a batch.
 //!
 //! A worker with a token takes one job after the other until the lane is empty or its turn is over. The clock is read rarely,
-//! because a reading (20–25 ns) costs as much as the rest of an empty job's way: at the start of a turn, after a failure, when
-//! something else waits in the work channel, and else after every job, or every eighth while jobs are tiny ([`Pace`]).
+//! because a reading (20–25 ns) costs as much as the rest of an empty job's way: at the start of a turn, after a failure, and else
+//! after every job, or every eighth while jobs are tiny ([`Pace`]). A turn can end whenever the clock is read.
 
 use crate::clock::Nanos;
 use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
@@ -110,9 +110,9 @@ where
                 After::TurnOver => break Next::Requeue,
             };
             let (ran, read) = self.run_one(crew, job);
-            let contended = crew.has_waiting();
-            let now = pace.after_job(read, contended, || crew.clock.now());
-            let turn_over = contended && now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+            let now = pace.after_job(read, || crew.clock.now());
+            let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+            let turn_over = long && crew.has_waiting();
             let leftover;
             (after, leftover) = self.core.exchange(ran, now, turn_over);
             self.tidy(crew, leftover);
@@ -172,15 +172,10 @@ impl Pace {
         }
     }
 
-    /// The time after a job: `read` if somebody has looked already, or a new reading if one is asked for or due.
-    fn after_job(
-        &mut self,
-        read: Option<Nanos>,
-        asked: bool,
-        clock: impl FnOnce() -> Nanos,
-    ) -> Option<Nanos> {
+    /// The time after a job: `read` if somebody has looked already, or a new reading if one is due.
+    fn after_job(&mut self, read: Option<Nanos>, clock: impl FnOnce() -> Nanos) -> Option<Nanos> {
         self.unread += 1;
-        if read.is_none() && !asked && self.unread < self.every {
+        if read.is_none() && self.unread < self.every {
             return None;
         }
         let now = read.unwrap_or_else(clock);
@@ -201,17 +196,15 @@ mod tests {
     #[test]
     fn the_clock_is_read_after_every_job_unless_jobs_are_tiny() {
         let mut pace = Pace::new(0);
-        let mut readings = |jobs: u32, length: Nanos, asked: bool| {
+        let mut readings = |jobs: u32, length: Nanos| {
             let mut now = 0;
-            (0..jobs)
-                .filter(|_| {
-                    now += length;
-                    pace.after_job(None, asked, || now).is_some()
-                })
-                .count()
+            let read = |_: &u32| {
+                now += length;
+                pace.after_job(None, || now).is_some()
+            };
+            (0..jobs).filter(read).count()
         };
-        assert_eq!(readings(64, 100_000, false), 64);
-        assert_eq!(readings(65, 0, false), 9);
-        assert_eq!(readings(10, 0, true), 10);
+        assert_eq!(readings(64, 100_000), 64);
+        assert_eq!(readings(65, 0), 9);
     }
 }

@@ -7,6 +7,7 @@ use super::{Core, Gate, Queued, Settled, State};
 use crate::clock::Nanos;
 use crate::crew::Crew;
 use crate::give_up::{GiveUpReason, Record};
+use crate::stats::Counts;
 use crate::sync::{Ordering, look_before_sleep, wait_until};
 use crate::unwind;
 
@@ -113,6 +114,7 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
+        self.publish(state);
         Visit {
             room: self.window.saturating_sub(state.held()),
             ready: !state.settled.is_empty(),
@@ -139,6 +141,12 @@ impl<I, T, E> Core<I, T, E> {
                 return state.outlook(self.threads).unwrap_or(Woken::TimedOut);
             }
         }
+    }
+
+    /// What the batch has counted so far.
+    pub(crate) fn counts(&self) -> &Counts {
+        self.publish(&mut self.state.lock());
+        &self.counts
     }
 
     /// Jobs that were accepted and not delivered.

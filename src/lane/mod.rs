@@ -67,6 +67,9 @@ struct State<I, T, E> {
     queued: VecDeque<Queued<I, E>>,
     parked: BinaryHeap<ParkedJob<I, E>>,
     running: usize,
+    /// Successes that `counts` lacks. They lie here first, on cache lines that a visit needs anyway, and are published by whoever
+    /// does more than exchange one job for the next: so always when a token is given up.
+    unpublished: u64,
     settled: VecDeque<Settled<I, T, E>>,
     /// Settled jobs whose time is known; those behind them get it at the next look at the clock.
     timed: usize,
@@ -100,6 +103,7 @@ impl<I, T, E> Core<I, T, E> {
             queued: VecDeque::new(),
             parked: BinaryHeap::new(),
             running: 0,
+            unpublished: 0,
             settled: VecDeque::new(),
             timed: 0,
             taken: 0,
@@ -167,9 +171,16 @@ impl<I, T, E> Core<I, T, E> {
             (Gate::Open, _) | (_, Gate::Abandoned) | (Gate::Closed, Gate::Ended(_)) => gate,
             (further, _) => further,
         };
+        self.publish(&mut state);
         self.wake_iterator(&mut state);
         drop(state);
         self.room.notify_all();
+    }
+
+    fn publish(&self, state: &mut State<I, T, E>) {
+        self.counts
+            .succeeded
+            .bump(std::mem::take(&mut state.unpublished));
     }
 
     fn wake_iterator(&self, state: &mut State<I, T, E>) {

@@ -28,8 +28,8 @@ pub(crate) enum After<I, E> {
 
 /// What a visit leaves to be done after the lock.
 pub(crate) struct Leftover<I, T, E> {
-    /// A settled job that nobody will collect.
-    pub(crate) unread: Option<Settled<I, T, E>>,
+    /// A settled job that nobody will collect. Boxed, because it is rare, and this goes by value after every job.
+    pub(crate) unread: Option<Box<Settled<I, T, E>>>,
     /// When to have the timer look at the parked jobs.
     pub(crate) arm: Option<Nanos>,
 }
@@ -50,6 +50,7 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         let leftover = self.put(&mut state, ran, now);
         let after = if turn_over && !state.queued.is_empty() {
+            self.publish(&mut state);
             After::TurnOver
         } else {
             self.take(&mut state).map_or(After::Empty, After::Job)
@@ -90,6 +91,7 @@ impl<I, T, E> Core<I, T, E> {
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
         let Some(job) = state.queued.pop_front() else {
             state.tokens -= 1;
+            self.publish(state);
             // ORDERING: a hint, set and cleared under the lock.
             self.hungry.store(true, Ordering::Relaxed);
             return None;
@@ -133,11 +135,11 @@ impl<I, T, E> Core<I, T, E> {
             }
         };
         match &settled.result {
-            Ok(_) => self.counts.succeeded.bump(1),
+            Ok(_) => state.unpublished += 1,
             Err(give_up) => self.counts.gave_up(give_up.reason()).bump(1),
         }
         if state.gate == Gate::Abandoned {
-            leftover.unread = Some(settled);
+            leftover.unread = Some(Box::new(settled));
             return leftover;
         }
         state.settled.push_back(settled);
