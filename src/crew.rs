@@ -21,7 +21,7 @@
 //! *Push against stop.* Who pushes work looks (fence) whether the pool has stopped meanwhile and, if so, sweeps the queue;
 //! who stops the pool sets the phase, then (fence) sweeps. The timer and the batches decide the same under their locks.
 
-use crate::clock::{Clock, Nanos};
+use crate::clock::{Clock, Nanos, deadline_after};
 use crate::policy::RetryPolicy;
 use crate::queue::Queue;
 use crate::registry::Registry;
@@ -33,7 +33,7 @@ use crate::timer::Timer;
 use crate::unwind;
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the work channel carries: a single job, or a token that says "help this batch".
 pub(crate) trait Work<'p>: Send + Sync {
@@ -79,6 +79,9 @@ pub(crate) enum Parked<'p> {
     Job(SharedWork<'p>),
     Lane(WeakLane<'p>),
 }
+
+/// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
+const LEAVING: Duration = Duration::from_millis(50);
 
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
@@ -363,9 +366,15 @@ impl<'p> Crew<'p> {
         self.wait(deadline, |_| self.phase() == STOPPED)
     }
 
-    /// Waits until no thread is left but those that run a job. False if the deadline came first.
-    pub(crate) fn wait_until_idle_threads_ended(&self, deadline: Option<Instant>) -> bool {
-        self.wait(deadline, |alive| alive as u64 <= self.stats().unsettled())
+    /// Waits until the threads of a stopped pool have ended. True if all have; past the deadline those that still run a job are
+    /// not waited for.
+    pub(crate) fn wait_for_threads(&self, deadline: Option<Instant>) -> bool {
+        let ended = self.wait(deadline, |alive| alive == 0);
+        if !ended {
+            let idle_ended = |alive| alive as u64 <= self.stats().unsettled();
+            self.wait(deadline_after(LEAVING), idle_ended);
+        }
+        ended
     }
 
     fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {

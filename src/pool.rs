@@ -15,9 +15,6 @@ use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex};
 
-/// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
-const LEAVING: Duration = Duration::from_millis(50);
-
 /// A set of OS threads that share one work channel, and whose jobs retry.
 ///
 /// Share it by reference or in an [`Arc`]. Dropping it settles every accepted job, retries included, and joins its threads, as
@@ -145,7 +142,7 @@ impl RetryPool {
     }
 
     /// Closes the pool, waits until every accepted job has settled, retries included, and joins the threads. May be repeated,
-    /// also at once from several threads.
+    /// also at once from several threads; each waits for the end.
     ///
     /// Called from a thread of this pool, which cannot wait for itself, it closes the pool and returns.
     pub fn shutdown(&self) -> ShutdownReport {
@@ -183,20 +180,15 @@ impl RetryPool {
             if !self.crew.wait_until_stopped(deadline) {
                 self.crew.stop_now();
             }
-            self.join();
+            self.join(self.crew.wait_for_threads(deadline));
         }
         ShutdownReport::between(&before, &self.stats())
     }
 
-    /// Joins the threads, but leaves those behind that still run a job.
-    fn join(&self) {
-        let mut threads = self.threads.lock();
-        let all = self.stats().unsettled() == 0
-            || self
-                .crew
-                .wait_until_idle_threads_ended(deadline_after(LEAVING));
-        for thread in threads.drain(..) {
-            if all && self.stats().unsettled() == 0 || thread.is_finished() {
+    /// Joins the threads, but leaves those behind that still run a job. No thread is waited for here, so the lock is short.
+    fn join(&self, all_ended: bool) {
+        for thread in self.threads.lock().drain(..) {
+            if all_ended || thread.is_finished() {
                 // A worker's thread returns nothing and contains every panic.
                 let _ = thread.join();
             }

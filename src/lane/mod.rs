@@ -72,6 +72,7 @@ struct State<I, T, E> {
     unpublished: u64,
     settled: VecDeque<Settled<I, T, E>>,
     /// Settled jobs whose time is known; those behind them get it at the next look at the clock.
+    /// Invariant: not more than there are.
     timed: usize,
     /// Collected by the iterator, not delivered yet.
     taken: usize,
@@ -160,6 +161,7 @@ impl<I, T, E> Core<I, T, E> {
         self.counts.gave_up(reason).bump(waiting.len() as u64);
         state.taken = 0;
         let unread = std::mem::take(&mut state.settled);
+        state.timed = 0;
         self.narrow(state, Gate::Abandoned);
         waiting.into_iter().for_each(Queued::discard);
         unread.into_iter().for_each(Settled::discard);
