@@ -12,7 +12,8 @@ use crate::lane::Core;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::report::BatchReport;
 use crate::sync::Arc;
-use crate::token::{BatchClassify, BatchLane, BatchOptions, NameOf};
+use crate::token::{BatchClassify, BatchLane, BatchOptions, MakeAnnouncer, NameOf};
+use crate::unwind::Contained;
 
 /// Many jobs of one type: an iterator of inputs and a function, on a pool. Made by [`RetryPool::batch`](crate::RetryPool::batch).
 ///
@@ -55,6 +56,7 @@ pub struct Batch<'p, It: Iterator, F, T, E> {
     classify: Option<BatchClassify<'p, E>>,
     name: Option<NameOf<'p, It::Item>>,
     window: usize,
+    announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
     /// A batch gives out the function's values, which it does not hold yet.
     values: std::marker::PhantomData<fn() -> T>,
 }
@@ -70,8 +72,14 @@ where
     /// Enough to keep empty jobs flowing between a filling and a draining side, and little memory.
     const DEFAULT_WINDOW: usize = 1_024;
 
-    pub(crate) fn new(crew: &Arc<Crew<'p>>, input: It, job: F) -> Self {
+    pub(crate) fn new(
+        crew: &Arc<Crew<'p>>,
+        input: It,
+        job: F,
+        announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
+    ) -> Self {
         Self {
+            announcer,
             input,
             job,
             policy: crew.settings.policy.clone(),
@@ -104,7 +112,7 @@ where
     /// Replaces [`retry_if`](Self::retry_if).
     pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + Sync + 'p) -> Self {
         Self {
-            classify: Some(Box::new(classify)),
+            classify: Some(Contained::new(Box::new(classify))),
             ..self
         }
     }
@@ -123,7 +131,7 @@ where
     /// function is called before each attempt; one that panics leaves the job without a name.
     pub fn name(self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
         Self {
-            name: Some(Box::new(name)),
+            name: Some(Contained::new(Box::new(name))),
             ..self
         }
     }
@@ -148,9 +156,9 @@ where
             classify,
             name,
             window,
+            announcer,
             values: _,
         } = self;
-        let core = Arc::new(Core::new(window, crew.settings.threads));
         let seed = mix(crew.settings.seed, crew.next_batch(), 0);
         let options = BatchOptions {
             policy,
@@ -158,15 +166,18 @@ where
             name,
             seed,
         };
-        let counts = Arc::clone(&core.counts);
         let lane = Arc::new_cyclic(|this| BatchLane {
-            core,
-            job,
+            core: Arc::new(Core::new(
+                window,
+                crew.settings.threads,
+                announcer(&crew, this),
+            )),
+            job: Contained::new(job),
             options,
             this: this.clone(),
         });
         let shared: SharedLane<'p> = Arc::clone(&lane) as _;
-        crew.register(&shared, counts);
+        crew.register(&shared, Arc::clone(&lane.core.counts));
         AsCompleted::new(crew, lane, input)
     }
 

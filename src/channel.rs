@@ -28,6 +28,7 @@ impl<I> BatchSender<I> {
     pub(crate) fn new(crew: Arc<Crew<'static>>, lane: Weak<dyn Feed<I>>) -> Self {
         if let Some(lane) = lane.upgrade() {
             lane.add_sender();
+            unwind::discard(lane);
         }
         Self { crew, lane }
     }

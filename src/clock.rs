@@ -27,6 +27,11 @@ impl Clock {
         nanos(self.epoch.elapsed())
     }
 
+    /// The time of `instant`; 0 for one before the pool was built.
+    pub(crate) fn at(&self, instant: Instant) -> Nanos {
+        nanos(instant.saturating_duration_since(self.epoch))
+    }
+
     /// The instant of `at`, or `None` where the platform's clock cannot name it: never.
     pub(crate) fn instant(&self, at: Nanos) -> Option<Instant> {
         if at == Nanos::MAX {

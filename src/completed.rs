@@ -125,7 +125,7 @@ where
     /// iteration; those that run may finish, but are not retried; nothing more is pulled or resubmitted.
     pub fn cancel(&mut self) {
         self.lane.core.end(&self.crew, GiveUpReason::Cancelled);
-        self.visit();
+        self.visit(None);
     }
 
     /// How far the batch has come.
@@ -148,7 +148,7 @@ where
     ) -> Result<Option<Completion<It::Item, T, E>>, TimedOut> {
         loop {
             if self.wants_visit() {
-                self.visit();
+                self.visit(deadline);
             }
             if let Some(settled) = self.ready.pop_front() {
                 self.since_visit += 1;
@@ -179,11 +179,7 @@ where
                 && self.is_low(self.held - self.since_visit)
                 && self.has_more()
         };
-        let core = &self.lane.core;
-        self.ready.is_empty()
-            || self.since_visit >= self.period()
-            || core.has_resubmitted()
-            || starving()
+        self.ready.is_empty() || self.since_visit >= self.period() || starving()
     }
 
     /// How many deliveries pass between two visits; a full window of blocked senders waits for no more than a quarter.
@@ -198,12 +194,19 @@ where
         held <= (window - window / 4).max(threads.min(window - 1))
     }
 
-    /// Goes to the lane: collects, reports what was delivered, and refills.
-    fn visit(&mut self) {
+    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
+    /// to deliver and nothing to work on.
+    fn visit(&mut self, deadline: Option<Instant>) {
         let seen = self.collect();
         if !seen.open {
             self.cut_off();
-        } else if self.is_low(self.held) && self.refill(seen).ready && self.ready.is_empty() {
+            return;
+        }
+        let idle = self.ready.is_empty() && self.lane.core.is_hungry();
+        if (idle || self.is_low(self.held))
+            && self.refill(seen, deadline).ready
+            && self.ready.is_empty()
+        {
             // What settled during the refill is delivered before more is pulled.
             self.collect();
         }
@@ -228,9 +231,10 @@ where
     }
 
     /// Pulls inputs and hands them over, in bites: until the window is full or the input exhausted, but no longer than
-    /// `PATIENCE` while there is something to deliver.
-    fn refill(&mut self, mut seen: Visit) -> Visit {
+    /// `PATIENCE` while there is something to deliver, and not past the caller's deadline.
+    fn refill(&mut self, mut seen: Visit, deadline: Option<Instant>) -> Visit {
         let begun = self.crew.clock.now();
+        let deadline = deadline.map_or(Nanos::MAX, |deadline| self.crew.clock.at(deadline));
         let mut before = begun;
         while seen.room > 0 && seen.open && self.has_more() {
             self.pull(self.bite.min(seen.room));
@@ -242,7 +246,8 @@ where
             };
             before = now;
             seen = self.hand_over(now);
-            if now - begun >= PATIENCE && (seen.ready || !self.ready.is_empty()) {
+            let deliverable = seen.ready || !self.ready.is_empty();
+            if now >= deadline || (deliverable && now - begun >= PATIENCE) {
                 break;
             }
         }
@@ -275,9 +280,12 @@ where
 
     /// The batch takes no more: the rest of the input is left, what was taken from it or added comes out as given up.
     fn cut_off(&mut self) {
-        self.input_cut |= self.input.take().is_some();
+        let input = self.input.take();
+        self.input_cut |= input.is_some();
         let refused = self.pulled.drain(..).chain(self.added.drain(..));
         self.lane.core.refuse(refused, self.crew.clock.now());
+        self.crew.settled();
+        drop(input);
     }
 }
 
@@ -339,6 +347,7 @@ impl<It: Iterator, F, T, E> Drop for AsCompleted<'_, It, F, T, E> {
         self.ready.drain(..).for_each(Settled::discard);
         unwind::discard_all(self.pulled.drain(..));
         unwind::discard_all(self.added.drain(..));
+        unwind::discard(self.input.take());
     }
 }
 

@@ -27,9 +27,9 @@ use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::stats::{Counts, Stats};
 use crate::sync::{
-    Arc, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, Padded, Weak, fence, wait_until,
+    Arc, AtomicU8, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, Weak, fence, wait_until,
 };
-use crate::timer::Timer;
+use crate::timer::{Key, Timer};
 use crate::unwind;
 
 use std::cell::Cell;
@@ -83,6 +83,15 @@ pub(crate) enum Parked<'p> {
 /// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
 const LEAVING: Duration = Duration::from_millis(50);
 
+impl Key for Parked<'_> {
+    fn is_live(&self) -> bool {
+        match self {
+            Self::Job(_) => true,
+            Self::Lane(lane) => lane.strong_count() > 0,
+        }
+    }
+}
+
 const RUNNING: u8 = 0;
 const DRAINING: u8 = 1;
 const STOPPED: u8 = 2;
@@ -97,6 +106,8 @@ pub(crate) struct Settings {
 
 /// The shared part of one pool.
 pub(crate) struct Crew<'p> {
+    /// Unlike any other crew's of this process.
+    id: u64,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     queue: Queue<SharedWork<'p>>,
@@ -114,14 +125,20 @@ pub(crate) struct Crew<'p> {
 }
 
 thread_local! {
-    /// The address of the crew that the current thread works for.
-    static CREW: Cell<usize> = const { Cell::new(0) };
+    /// The crew that the current thread works for. It is not reset when the thread ends, since what is torn down then
+    /// (other thread-locals) may call the pool, too.
+    static CREW: Cell<u64> = const { Cell::new(0) };
 }
+
+/// How many crews there have been; 0 stands for none.
+static CREWS: AtomicU64 = AtomicU64::new(0);
 
 impl<'p> Crew<'p> {
     pub(crate) fn new(settings: Settings) -> Self {
         let clock = Clock::new();
         Self {
+            // ORDERING: only the number itself matters.
+            id: CREWS.fetch_add(1, Ordering::Relaxed) + 1,
             clock,
             queue: Queue::new(),
             timer: Timer::new(clock),
@@ -138,7 +155,7 @@ impl<'p> Crew<'p> {
 
     /// Is the calling thread one of this pool's?
     pub(crate) fn is_inside(&self) -> bool {
-        CREW.get() == std::ptr::from_ref(self) as usize
+        CREW.get() == self.id
     }
 
     fn phase(&self) -> u8 {
@@ -200,11 +217,11 @@ impl<'p> Crew<'p> {
             }
             stopped
         };
-        unwind::discard_all(lanes);
         if stopped {
-            unwind::discard_all(self.timer.stop());
             self.end_threads();
+            unwind::discard_all(self.timer.stop());
         }
+        unwind::discard_all(lanes);
     }
 
     // Work in and out.
@@ -276,14 +293,14 @@ impl<'p> Crew<'p> {
                 if let Some(due) = again {
                     self.park(due, Parked::Lane(weak));
                 }
-                // The iterator may have gone meanwhile; then the batch's job function is dropped here.
-                unwind::discard(lane);
+                // The iterator may have gone meanwhile; then the batch's job function is dropped with this reference.
+                self.push(Arc::new(Farewell { _lane: lane }));
             }
         });
     }
 
     fn enter(&self) -> Presence<'_, 'p> {
-        CREW.set(std::ptr::from_ref(self) as usize);
+        CREW.set(self.id);
         Presence { crew: self }
     }
 
@@ -349,6 +366,8 @@ impl<'p> Crew<'p> {
         let lanes = batches.lanes();
         self.set_phase(STOPPED);
         drop(batches);
+        // First, because user code that runs below may wait for the threads.
+        self.end_threads();
         for parked in self.timer.stop() {
             if let Parked::Job(work) = parked {
                 work.give_up(self);
@@ -358,7 +377,6 @@ impl<'p> Crew<'p> {
         lanes.iter().for_each(|lane| lane.give_up(self));
         unwind::discard_all(lanes);
         self.sweep();
-        self.end_threads();
     }
 
     /// Waits until every accepted job has settled in a closed pool. False if the deadline came first.
@@ -388,6 +406,19 @@ impl<'p> Crew<'p> {
     }
 }
 
+/// A reference that is to be dropped by a worker, since the timer's thread runs no user code.
+struct Farewell<'p> {
+    _lane: SharedLane<'p>,
+}
+
+impl<'p> Work<'p> for Farewell<'p> {
+    fn run(&self, _crew: &Crew<'p>, _counts: &Counts) -> Next {
+        Next::Done
+    }
+
+    fn give_up(&self, _crew: &Crew<'p>) {}
+}
+
 /// A thread of the pool, for as long as it lives.
 struct Presence<'a, 'p> {
     crew: &'a Crew<'p>,
@@ -395,7 +426,6 @@ struct Presence<'a, 'p> {
 
 impl Drop for Presence<'_, '_> {
     fn drop(&mut self) {
-        CREW.set(0);
         *self.crew.alive.lock() -= 1;
         self.crew.ended.notify_all();
     }

@@ -149,6 +149,7 @@ impl<T, E> Future for JobHandle<T, E> {
 
 impl<T, E> Drop for JobHandle<T, E> {
     fn drop(&mut self) {
+        self.job().leave();
         // The result may be dropped here, and its destructor may panic.
         unwind::discard(self.job.take());
     }

@@ -80,6 +80,13 @@ where
     }
 }
 
+impl<It: Iterator, F, T, E> Drop for InOrder<'_, It, F, T, E> {
+    fn drop(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_values().for_each(Completion::discard);
+    }
+}
+
 impl<It: Iterator, F, T, E> fmt::Debug for InOrder<'_, It, F, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InOrder")

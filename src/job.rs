@@ -90,7 +90,7 @@ pub(crate) struct Todo<'p, F, E> {
 
 impl<F, E> Todo<'_, F, E> {
     /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
-    fn free(self) -> Option<Box<Record<E>>> {
+    pub(crate) fn free(self) -> Option<Box<Record<E>>> {
         unwind::discard(self.job);
         unwind::discard(self.options);
         self.record
@@ -118,6 +118,8 @@ impl<E> Default for Options<'_, E> {
 pub(crate) trait Pending<T, E>: Send + Sync {
     fn try_take(&self) -> Look<Result<T, GiveUp<E>>>;
     fn poll(&self, waker: &Waker) -> Look<Result<T, GiveUp<E>>>;
+    /// Nobody waits any more.
+    fn leave(&self);
     fn is_settled(&self) -> bool;
     fn attempts(&self) -> u32;
     fn name(&self) -> Option<&str>;
@@ -234,6 +236,10 @@ where
 
     fn poll(&self, waker: &Waker) -> Look<Result<T, GiveUp<E>>> {
         self.slot.poll(waker)
+    }
+
+    fn leave(&self) {
+        self.slot.leave();
     }
 
     fn is_settled(&self) -> bool {

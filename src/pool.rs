@@ -14,6 +14,7 @@ use crate::handle::JobHandle;
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex};
+use crate::token::announcer;
 
 /// A set of OS threads that share one work channel, and whose jobs retry.
 ///
@@ -116,7 +117,7 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        Batch::new(&self.crew, items.into_iter(), job)
+        Batch::new(&self.crew, items.into_iter(), job, announcer)
     }
 
     /// What the pool has done so far.
@@ -146,7 +147,7 @@ impl RetryPool {
     ///
     /// Called from a thread of this pool, which cannot wait for itself, it closes the pool and returns.
     pub fn shutdown(&self) -> ShutdownReport {
-        self.end(None)
+        self.end(&self.stats(), None)
     }
 
     /// As [`shutdown`](Self::shutdown), but waits no longer than `timeout`. Then jobs that are queued or parked settle as
@@ -164,17 +165,17 @@ impl RetryPool {
     /// assert_eq!(parked.wait().unwrap_err().into_error(), Some("busy"));
     /// ```
     pub fn shutdown_timeout(&self, timeout: Duration) -> ShutdownReport {
-        self.end(Some(deadline_after(timeout)).flatten())
+        self.end(&self.stats(), deadline_after(timeout))
     }
 
     /// As [`shutdown_timeout`](Self::shutdown_timeout) with no time at all.
     pub fn shutdown_now(&self) -> ShutdownReport {
+        let before = self.stats();
         self.crew.stop_now();
-        self.end(Some(Instant::now()))
+        self.end(&before, Some(Instant::now()))
     }
 
-    fn end(&self, deadline: Option<Instant>) -> ShutdownReport {
-        let before = self.stats();
+    fn end(&self, before: &Stats, deadline: Option<Instant>) -> ShutdownReport {
         self.crew.close();
         if !self.crew.is_inside() {
             if !self.crew.wait_until_stopped(deadline) {
@@ -182,7 +183,7 @@ impl RetryPool {
             }
             self.join(self.crew.wait_for_threads(deadline));
         }
-        ShutdownReport::between(&before, &self.stats())
+        ShutdownReport::between(before, &self.stats())
     }
 
     /// Joins the threads, but leaves those behind that still run a job. No thread is waited for here, so the lock is short.

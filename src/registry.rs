@@ -1,7 +1,7 @@
 //! The batches of a pool: those that live, and the counts of those that are gone.
 
 use crate::stats::{Counts, Stats};
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Ordering, Weak, fence};
 
 /// Holds the lanes weakly, so that neither a pool nor a batch keeps the other alive, and their counts strongly, so that none is
 /// lost when a batch goes.
@@ -55,6 +55,8 @@ impl<L: ?Sized> Registry<L> {
         self.live.retain(|member| {
             let live = member.lane.strong_count() > 0;
             if !live {
+                // ORDERING: with the Release of whoever dropped the last reference, whose last counts are wanted.
+                fence(Ordering::Acquire);
                 self.past.add_outcomes(&member.counts);
                 self.past.add_accepted(&member.counts);
             }

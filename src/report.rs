@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::completion::Completion;
 use crate::stats::Counts;
+use crate::unwind;
 
 /// How far a batch has come; by [`AsCompleted::progress`](crate::AsCompleted::progress).
 ///
@@ -116,7 +117,11 @@ impl<I, T, E> BatchReport<I, T, E> {
         let index = done.index();
         if done.result().is_err() {
             self.gave_up.push(done);
-        } else if let Ok(value) = done.into_result() {
+            return;
+        }
+        let (input, result) = done.into_parts();
+        unwind::discard(input);
+        if let Ok(value) = result {
             self.succeeded.push((index, value));
         }
     }

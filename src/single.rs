@@ -110,13 +110,14 @@ where
         if let Some(Err(error)) = policy.map(RetryPolicy::validate) {
             panic!("{error}");
         }
-        let Some(number) = crew.admit() else {
-            return JobHandle::new(Arc::new(SingleJob::<F, T, E>::refused(name)));
-        };
         let todo = Todo {
             job,
             options,
             record: None,
+        };
+        let Some(number) = crew.admit() else {
+            todo.free();
+            return JobHandle::new(Arc::new(SingleJob::<F, T, E>::refused(name)));
         };
         let job = Arc::new(SingleJob::new(todo, name, number, crew.clock.now()));
         let pending: Arc<dyn Pending<T, E>> = Arc::clone(&job) as _;

@@ -100,6 +100,12 @@ impl<Q, V> Slot<Q, V> {
         matches!(self.state.lock().phase, Phase::Set(_) | Phase::Taken)
     }
 
+    /// Drops the waker of who waited.
+    pub(crate) fn leave(&self) {
+        let waiter = self.state.lock().waiter.take();
+        unwind::discard(waiter);
+    }
+
     /// Takes the value if it is there.
     pub(crate) fn try_take(&self) -> Look<V> {
         self.state.lock().take_value()

@@ -1,7 +1,8 @@
 //! The timer: one thread and a heap of `(due, key)`. It carries keys only and runs no user code.
 //!
 //! Inserting takes the lock and wakes the thread only when the new entry is the earliest, so a burst of parked retries with
-//! rising due times costs one wake-up.
+//! rising due times costs one wake-up. Entries whose key is dead are swept out when the heap has doubled since the last sweep,
+//! so they never outnumber the live by more than a few.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,6 +13,15 @@ use crate::sync::{Condvar, Mutex, wait_until};
 /// How many due entries are fired before the lock is offered to those who park.
 const BITE: usize = 64;
 
+/// The heap is not swept before it has this many entries more.
+const SWEEP: usize = 64;
+
+/// What the timer carries.
+pub(crate) trait Key {
+    /// Is anybody still interested?
+    fn is_live(&self) -> bool;
+}
+
 /// A heap of keys ordered by their due time.
 pub(crate) struct Timer<K> {
     state: Mutex<State<K>>,
@@ -21,6 +31,8 @@ pub(crate) struct Timer<K> {
 
 struct State<K> {
     heap: BinaryHeap<Entry<K>>,
+    /// At this many entries the dead are swept out.
+    sweep_at: usize,
     stopped: bool,
 }
 
@@ -29,10 +41,11 @@ struct Entry<K> {
     key: K,
 }
 
-impl<K> Timer<K> {
+impl<K: Key> Timer<K> {
     pub(crate) fn new(clock: Clock) -> Self {
         let state = State {
             heap: BinaryHeap::new(),
+            sweep_at: SWEEP,
             stopped: false,
         };
         Self {
@@ -48,11 +61,14 @@ impl<K> Timer<K> {
         if state.stopped {
             return Err(key);
         }
+        let dead = state.sweep();
         let earliest = state.heap.peek().is_none_or(|first| due < first.due);
         state.heap.push(Entry { due, key });
         if earliest {
             self.changed.notify_one();
         }
+        drop(state);
+        drop(dead);
         Ok(())
     }
 
@@ -96,6 +112,21 @@ impl<K> Timer<K> {
     }
 }
 
+impl<K: Key> State<K> {
+    /// Takes the dead entries out if it is time for that. They are to be dropped after the lock.
+    fn sweep(&mut self) -> Vec<Entry<K>> {
+        if self.heap.len() < self.sweep_at {
+            return Vec::new();
+        }
+        let entries = std::mem::take(&mut self.heap).into_vec();
+        let (live, dead): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.key.is_live());
+        self.heap = BinaryHeap::from(live);
+        self.sweep_at = 2 * self.heap.len() + SWEEP;
+        dead
+    }
+}
+
 impl<K> std::fmt::Debug for Timer<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Timer")
@@ -125,6 +156,26 @@ impl<K> Eq for Entry<K> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Key for Nanos {
+        fn is_live(&self) -> bool {
+            !self.is_multiple_of(2)
+        }
+    }
+
+    #[test]
+    fn dead_entries_do_not_pile_up() {
+        let timer = Timer::new(Clock::new());
+        for n in 0..10_000 {
+            timer
+                .insert(Nanos::MAX, if n % 100 == 0 { 1 } else { 2 })
+                .unwrap();
+        }
+        let left = timer.stop();
+        let live = left.iter().filter(|key| key.is_live()).count();
+        assert_eq!(live, 100);
+        assert!(left.len() <= 2 * live + SWEEP, "{} left", left.len());
+    }
 
     #[test]
     fn fires_in_the_order_of_the_due_times_and_never_early() {

@@ -5,14 +5,14 @@
 //! after every job, or every eighth while jobs are tiny ([`Pace`]). A turn can end whenever the clock is read.
 
 use crate::clock::Nanos;
-use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
+use crate::crew::{Crew, Due, Lane, Next, Parked, SharedLane, Work};
 use crate::give_up::GiveUpReason;
 use crate::job::{Outcome, Rules, attempt};
-use crate::lane::{After, Core, Leftover, Queued, Ran};
+use crate::lane::{After, Announcer, Core, Leftover, Queued, Ran};
 use crate::policy::{Decision, RetryPolicy, Verdict};
 use crate::stats::Counts;
 use crate::sync::{Arc, Weak};
-use crate::unwind;
+use crate::unwind::{self, Contained};
 
 /// How long a token helps its lane while something else waits in the work channel.
 const TURN: Nanos = 50_000;
@@ -23,8 +23,8 @@ const TURN: Nanos = 50_000;
 const TINY: Nanos = 2_000;
 const UNREAD: u32 = 8;
 
-pub(crate) type BatchClassify<'p, E> = Box<dyn Fn(&E) -> Verdict + Send + Sync + 'p>;
-pub(crate) type NameOf<'p, I> = Box<dyn Fn(&I) -> String + Send + Sync + 'p>;
+pub(crate) type BatchClassify<'p, E> = Contained<Box<dyn Fn(&E) -> Verdict + Send + Sync + 'p>>;
+pub(crate) type NameOf<'p, I> = Contained<Box<dyn Fn(&I) -> String + Send + Sync + 'p>>;
 
 /// What a caller has set for the jobs of a batch.
 pub(crate) struct BatchOptions<'p, I, E> {
@@ -35,10 +35,36 @@ pub(crate) struct BatchOptions<'p, I, E> {
     pub(crate) seed: u64,
 }
 
+/// Makes the [`Announcer`] of a batch.
+pub(crate) type MakeAnnouncer<'p, I, T, E, F> =
+    fn(&Arc<Crew<'p>>, &Weak<BatchLane<'p, I, T, E, F>>) -> Announcer;
+
+/// How completions, which know neither the job function nor the pool, announce tokens: by a closure over both that keeps neither
+/// alive. It names no type of the batch, so it asks for a batch that borrows nothing.
+pub(crate) fn announcer<I, T, E, F>(
+    crew: &Arc<Crew<'static>>,
+    lane: &Weak<BatchLane<'static, I, T, E, F>>,
+) -> Announcer
+where
+    I: Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Fn(&I) -> Result<T, E> + Send + Sync + 'static,
+{
+    let (crew, lane) = (Arc::downgrade(crew), lane.clone());
+    Box::new(move |tokens| {
+        if let (Some(crew), Some(lane)) = (crew.upgrade(), lane.upgrade()) {
+            let lane: SharedLane<'static> = lane;
+            crew.push_tokens(&lane, tokens);
+            unwind::discard(lane);
+        }
+    })
+}
+
 /// A batch with its job function: what a token helps.
 pub(crate) struct BatchLane<'p, I, T, E, F> {
     pub(crate) core: Arc<Core<I, T, E>>,
-    pub(crate) job: F,
+    pub(crate) job: Contained<F>,
     pub(crate) options: BatchOptions<'p, I, E>,
     pub(crate) this: Weak<Self>,
 }
@@ -57,7 +83,7 @@ where
             .name
             .as_ref()
             .and_then(|name| name_of(name, &job.input));
-        let classify = options.classify.as_deref();
+        let classify = options.classify.as_ref().map(|classify| &***classify);
         let rules = Rules {
             policy: &options.policy,
             classify: classify.map(|classify| classify as &dyn Fn(&E) -> Verdict),

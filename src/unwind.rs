@@ -36,6 +36,32 @@ pub(crate) fn discard_all<V>(values: impl IntoIterator<Item = V>) {
     }
 }
 
+/// A user's value that is dropped by [`discard`], wherever its owner is dropped.
+pub(crate) struct Contained<V>(Option<V>);
+
+impl<V> Contained<V> {
+    pub(crate) fn new(value: V) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<V> std::ops::Deref for Contained<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        match &self.0 {
+            Some(value) => value,
+            None => unreachable!("the value is there until it is dropped"),
+        }
+    }
+}
+
+impl<V> Drop for Contained<V> {
+    fn drop(&mut self) {
+        discard(self.0.take());
+    }
+}
+
 /// Calls a user's code whose panic concerns nobody.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch(f) {
@@ -63,5 +89,6 @@ mod tests {
             contain(|| std::panic::panic_any(Bomb(depth)));
         }
         discard_all([Bomb(1), Bomb(1), Bomb(2)]);
+        drop((Contained::new(Bomb(2)), Contained::new(Bomb(1))));
     }
 }

@@ -40,12 +40,6 @@ impl<I, T, E> Core<I, T, E> {
         self.hungry.load(Ordering::Relaxed)
     }
 
-    /// Has a completion been resubmitted since the last visit?
-    pub(crate) fn has_resubmitted(&self) -> bool {
-        // ORDERING: see `is_hungry`.
-        self.resubmitted.load(Ordering::Relaxed)
-    }
-
     /// Collects what has settled into `ready` (if that is empty), says how much has been delivered, and looks around.
     pub(crate) fn collect(
         &self,
@@ -54,8 +48,6 @@ impl<I, T, E> Core<I, T, E> {
         crew: &Crew<'_>,
     ) -> Visit {
         let mut state = self.state.lock();
-        // ORDERING: a hint; cleared under the lock under which it is set.
-        self.resubmitted.store(false, Ordering::Relaxed);
         let mut timed = usize::MAX;
         if ready.is_empty() {
             std::mem::swap(ready, &mut state.settled);
@@ -72,19 +64,21 @@ impl<I, T, E> Core<I, T, E> {
             let now = crew.clock.now();
             ready
                 .range_mut(timed..)
-                .for_each(|settled| settled.ended = now);
+                .for_each(|settled| settled.tell_time(now));
         }
         visit
     }
 
-    /// Admits inputs, each as a job of its own; all of them or, if the batch is not open, none.
+    /// Admits inputs, each as a job of its own, as far as there is room; none if the batch is not open. The others stay.
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
             self.hungry.store(false, Ordering::Relaxed);
-            self.counts.accepted.bump(inputs.len() as u64);
-            for input in inputs.drain(..) {
+            // Senders may have taken the room that the iterator saw.
+            let admitted = inputs.len().min(self.window.saturating_sub(state.held()));
+            self.counts.accepted.bump(admitted as u64);
+            for input in inputs.drain(..admitted) {
                 state.queue(input, now);
             }
         }
@@ -125,20 +119,20 @@ impl<I, T, E> Core<I, T, E> {
 
     /// Sleeps until there is something to collect or to announce, or the end has come.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Woken {
-        let looked = look_before_sleep(|| self.state.lock().outlook(self.threads));
+        let looked = look_before_sleep(|| self.state.lock().outlook());
         if let Some(woken) = looked {
             return woken;
         }
         let mut state = self.state.lock();
         loop {
-            if let Some(woken) = state.outlook(self.threads) {
+            if let Some(woken) = state.outlook() {
                 return woken;
             }
             state.waiting = true;
             let in_time = wait_until(&self.progress, &mut state, deadline);
             state.waiting = false;
             if !in_time {
-                return state.outlook(self.threads).unwrap_or(Woken::TimedOut);
+                return state.outlook().unwrap_or(Woken::TimedOut);
             }
         }
     }
@@ -183,10 +177,9 @@ impl<I, T, E> Core<I, T, E> {
             accepted,
             record: Some(record),
         });
-        // ORDERING: a hint, set under the lock.
-        self.resubmitted.store(true, Ordering::Relaxed);
-        self.wake_iterator(&mut state);
+        let tokens = state.announce(self.threads);
         drop(state);
+        (self.announcer)(tokens);
         unwind::discard(value);
         Ok(())
     }

@@ -29,12 +29,20 @@ pub(crate) struct Settled<I, T, E> {
     pub(crate) attempts: u32,
     pub(crate) result: Result<T, GiveUp<E>>,
     pub(super) accepted: Nanos,
+    /// 0 until it is known.
     pub(super) ended: Nanos,
 }
 
 impl<I, T, E> Settled<I, T, E> {
     pub(crate) fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.ended.saturating_sub(self.accepted))
+    }
+
+    /// Sets the time of its end, unless it is known.
+    pub(super) fn tell_time(&mut self, now: Nanos) {
+        if self.ended == 0 {
+            self.ended = now;
+        }
     }
 
     /// Drops the user's values one by one, since each may panic in its destructor.

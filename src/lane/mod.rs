@@ -16,12 +16,10 @@
 //!
 //! # Tokens
 //!
-//! Invariant: while a job is queued, `tokens >= min(threads, queued + running)`, unless the iterator is about to announce what
-//! is missing. A token is in the work channel, or with a worker that takes or runs a job; at most `threads` are out. Whoever
-//! queues a job announces what is missing. A job that comes back to be retried leaves the sum as it was, and a worker gives its
-//! token up in the same visit in which it finds the queue empty, so emptying and refilling cannot pass each other. A resubmitted
-//! job is the exception: [`Completion`](crate::Completion) does not know the job function, so it leaves the announcing to the
-//! iterator, which it wakes.
+//! Invariant: while a job is queued, `tokens >= min(threads, queued + running)`. A token is in the work channel, or with a worker
+//! that takes or runs a job; at most `threads` are out. Whoever queues a job counts what is missing as out, under the lock, and puts
+//! it into the work channel after. A job that comes back to be retried leaves the sum as it was, and a worker gives its token up in
+//! the same visit in which it finds the queue empty, so emptying and refilling cannot pass each other.
 //!
 //! # User code
 //!
@@ -45,6 +43,9 @@ use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Padded};
 
 use entry::ParkedJob;
 
+/// Puts this many tokens into the work channel.
+pub(crate) type Announcer = Box<dyn Fn(usize) + Send + Sync>;
+
 /// The part of a batch that knows inputs and results, but not the job function: shared with every completion.
 pub(crate) struct Core<I, T, E> {
     // Apart from the count of references before it, which every completion changes.
@@ -53,10 +54,9 @@ pub(crate) struct Core<I, T, E> {
     progress: Condvar,
     /// For senders: the window has room, or the batch is over.
     room: Condvar,
-    /// Hints for the iterator, which save it visits. Set when a worker found the queue empty.
+    /// A hint to the iterator, which saves it visits: set when a worker found the queue empty.
     hungry: AtomicBool,
-    /// Set when a completion was resubmitted that the iterator has to announce.
-    resubmitted: AtomicBool,
+    announcer: Announcer,
     pub(crate) counts: Arc<Counts>,
     pub(crate) window: usize,
     threads: usize,
@@ -98,7 +98,7 @@ enum Gate {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    pub(crate) fn new(window: usize, threads: usize) -> Self {
+    pub(crate) fn new(window: usize, threads: usize, announcer: Announcer) -> Self {
         let state = State {
             gate: Gate::Open,
             queued: VecDeque::new(),
@@ -119,7 +119,7 @@ impl<I, T, E> Core<I, T, E> {
             progress: Condvar::new(),
             room: Condvar::new(),
             hungry: AtomicBool::new(true),
-            resubmitted: AtomicBool::new(false),
+            announcer,
             counts: Arc::default(),
             window,
             threads,
@@ -218,27 +218,21 @@ impl<I, T, E> State<I, T, E> {
         });
     }
 
-    /// How many tokens are to be announced, so that every queued job finds a worker as long as one is free: a token whose
-    /// worker is running a job helps no other.
-    fn missing_tokens(&self, threads: usize) -> usize {
-        let wanted = (self.queued.len() + self.running).min(threads);
-        if self.queued.is_empty() {
-            0
-        } else {
-            wanted.saturating_sub(self.tokens)
-        }
-    }
-
-    /// Counts the missing tokens as out, and returns how many they are.
+    /// Counts the tokens that are missing as out and returns how many they are, so that every queued job finds a worker as long as
+    /// one is free: a token whose worker is running a job helps no other.
     fn announce(&mut self, threads: usize) -> usize {
-        let missing = self.missing_tokens(threads);
+        if self.queued.is_empty() {
+            return 0;
+        }
+        let wanted = (self.queued.len() + self.running).min(threads);
+        let missing = wanted.saturating_sub(self.tokens);
         self.tokens += missing;
         missing
     }
 
     /// What the sleeping iterator would wake for.
-    fn outlook(&self, threads: usize) -> Option<Woken> {
-        if !self.settled.is_empty() || self.missing_tokens(threads) > 0 {
+    fn outlook(&self) -> Option<Woken> {
+        if !self.settled.is_empty() {
             return Some(Woken::Progress);
         }
         let fed = self.senders > 0 && self.gate == Gate::Open;
@@ -263,7 +257,7 @@ impl<I, T, E> State<I, T, E> {
         let from = self.timed;
         self.settled
             .range_mut(from..)
-            .for_each(|settled| settled.ended = now);
+            .for_each(|settled| settled.tell_time(now));
         self.timed = self.settled.len();
     }
 
