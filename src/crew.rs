@@ -10,9 +10,9 @@
 //!
 //! # Why no accepted job is lost
 //!
-//! *Accept against close.* A caller counts its job as accepted, then (fence) looks at the phase; a closer sets the phase,
-//! then (fence) adds up the counts. Of two such fences one is first, so either the caller sees the pool closed and takes its
-//! job back, or the closer sees the job and waits for it. Batches admit under their own lock, and are closed one by one
+//! *Accept against close.* A caller counts its job as accepted, then looks at the phase; a closer sets the phase, then (fence) adds
+//! up the counts. All four are sequentially consistent, so one side is first: either the caller sees the pool closed and takes
+//! its job back, or the closer sees the job and waits for it. Batches admit under their own lock, and are closed one by one
 //! before the phase changes.
 //!
 //! *Settle against close.* Likewise: who settles a job counts it, then (fence) looks at the phase; so either it sees
@@ -159,13 +159,13 @@ impl<'p> Crew<'p> {
     }
 
     fn phase(&self) -> u8 {
-        // ORDERING: Acquire, with the Release in `set_phase`; the fences before it are explained at the top.
-        self.phase.load(Ordering::Acquire)
+        // ORDERING: SeqCst, for `admit`; elsewhere with the Release in `set_phase`, after fences that are explained at the top.
+        self.phase.load(Ordering::SeqCst)
     }
 
     fn set_phase(&self, phase: u8) {
-        // ORDERING: Release, with the Acquire in `phase`.
-        self.phase.store(phase, Ordering::Release);
+        // ORDERING: SeqCst, with the load in `phase`.
+        self.phase.store(phase, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
@@ -174,7 +174,6 @@ impl<'p> Crew<'p> {
     /// Counts a single job as accepted and returns its number, unless the pool is closed to the caller.
     pub(crate) fn admit(&self) -> Option<u64> {
         let number = self.callers.accepted.add(1);
-        fence(Ordering::SeqCst);
         match self.phase() {
             RUNNING => Some(number),
             DRAINING if self.is_inside() => Some(number),

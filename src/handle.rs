@@ -37,7 +37,7 @@ use crate::unwind;
 /// ```
 #[must_use = "dropping the handle detaches the job: its result will not be seen"]
 pub struct JobHandle<T, E> {
-    /// Invariant: `Some` until the handle is dropped.
+    /// Invariant: `Some` until the result was waited for or the handle is dropped.
     job: Option<Arc<dyn Pending<T, E>>>,
 }
 
@@ -49,7 +49,7 @@ impl<T, E> JobHandle<T, E> {
     fn job(&self) -> &dyn Pending<T, E> {
         self.job
             .as_deref()
-            .expect("the job is there until the handle is dropped")
+            .expect("a handle that was waited for is gone")
     }
 
     /// Blocks until the job has settled, retries included.
@@ -59,7 +59,7 @@ impl<T, E> JobHandle<T, E> {
     ///
     /// # Panics
     /// If the result has been taken already, by [`try_result`](Self::try_result) or by polling.
-    pub fn wait(self) -> Result<T, GiveUp<E>> {
+    pub fn wait(mut self) -> Result<T, GiveUp<E>> {
         self.block(None)
             .expect("a wait without a limit ends with the result")
     }
@@ -82,17 +82,20 @@ impl<T, E> JobHandle<T, E> {
     /// sender.send(()).unwrap();
     /// assert!(handle.wait_timeout(Duration::MAX).unwrap().is_ok());
     /// ```
-    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<T, GiveUp<E>>, Self> {
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<Result<T, GiveUp<E>>, Self> {
         self.block(deadline_after(timeout)).ok_or(self)
     }
 
-    fn block(&self, deadline: Option<Instant>) -> Option<Result<T, GiveUp<E>>> {
+    fn block(&mut self, deadline: Option<Instant>) -> Option<Result<T, GiveUp<E>>> {
         let job = self.job();
-        found(block_on(
+        let result = found(block_on(
             deadline,
             || job.try_take(),
             |waker| job.poll(waker),
-        ))
+        ))?;
+        // Nobody waits any more, so there is no waker to be dropped.
+        unwind::discard(self.job.take());
+        Some(result)
     }
 
     /// Takes the result if the job has settled; never blocks. `None` afterwards.
@@ -149,9 +152,11 @@ impl<T, E> Future for JobHandle<T, E> {
 
 impl<T, E> Drop for JobHandle<T, E> {
     fn drop(&mut self) {
-        self.job().leave();
-        // The result may be dropped here, and its destructor may panic.
-        unwind::discard(self.job.take());
+        if let Some(job) = self.job.take() {
+            job.leave();
+            // The result may be dropped here, and its destructor may panic.
+            unwind::discard(job);
+        }
     }
 }
 

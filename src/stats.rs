@@ -29,8 +29,8 @@ impl Count {
 
     /// For a count with many writers: returns the value before.
     pub(crate) fn add(&self, n: u64) -> u64 {
-        // ORDERING: see `bump`.
-        self.0.fetch_add(n, Ordering::Release)
+        // ORDERING: see `bump`; SeqCst, because `Crew::admit` looks at the phase after it.
+        self.0.fetch_add(n, Ordering::SeqCst)
     }
 
     /// Takes back what `add` counted too early.
