@@ -2,6 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 
+use std::time::Duration;
+
+use crate::policy::Verdict;
 use crate::sync::Arc;
 
 /// The attempt that the current thread is running.
@@ -28,27 +31,41 @@ pub struct Attempt {
     number: u32,
     last: bool,
     job_name: Option<Arc<str>>,
+    previous_error: Option<Arc<str>>,
 }
 
 thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(1) };
     static LAST: Cell<bool> = const { Cell::new(false) };
-    static JOB_NAME: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    /// What the job itself says of the error that it is about to return.
+    static MARK: Cell<Option<Verdict>> = const { Cell::new(None) };
+    static TEXTS: RefCell<Texts> = const { RefCell::new(Texts { job_name: None, previous_error: None }) };
+}
+
+/// What only some attempts have.
+#[derive(Clone, Default)]
+pub(crate) struct Texts {
+    pub(crate) job_name: Option<Arc<str>>,
+    pub(crate) previous_error: Option<Arc<str>>,
 }
 
 impl Attempt {
     /// The attempt that the calling thread is running, or a detached first attempt outside a job.
     #[must_use]
     pub fn current() -> Self {
-        // The name is gone while the thread's locals are torn down; no job runs then.
-        let job_name = JOB_NAME
-            .try_with(|name| name.borrow().clone())
-            .ok()
-            .flatten();
+        // The texts are gone while the thread's locals are torn down; no job runs then.
+        let texts = TEXTS
+            .try_with(|texts| texts.borrow().clone())
+            .unwrap_or_default();
+        let Texts {
+            job_name,
+            previous_error,
+        } = texts;
         Self {
             number: NUMBER.get(),
             last: LAST.get(),
             job_name,
+            previous_error,
         }
     }
 
@@ -71,24 +88,62 @@ impl Attempt {
         self.job_name.as_deref()
     }
 
-    /// Makes the given attempt the current one while `f` runs. `f` does not unwind.
+    /// The text of the error that the attempt before this one ended with. Only where the job or batch was told to
+    /// `display_errors()`, since not every error can be displayed.
+    #[must_use]
+    pub fn previous_error(&self) -> Option<&str> {
+        self.previous_error.as_deref()
+    }
+
+    /// Marks the error that the running attempt is about to return as permanent: the job ends as
+    /// [`Permanent`](crate::GiveUpReason::Permanent), whatever predicate it has. The error itself stays as it is, so its type needs
+    /// no wrapper. Outside a job this does nothing. What is marked is the attempt: if it goes on and returns another error, that one is
+    /// permanent; if it succeeds or panics, the mark is forgotten.
+    ///
+    /// ```
+    /// use retry_pool::{Attempt, GiveUpReason, RetryPool};
+    ///
+    /// fn read(text: &str) -> Result<u32, std::num::ParseIntError> {
+    ///     text.parse().map_err(Attempt::permanent)
+    /// }
+    /// let pool = RetryPool::with_threads(1);
+    /// let give_up = pool.submit(|| read("x")).wait().unwrap_err();
+    /// assert_eq!((give_up.reason(), give_up.attempts()), (GiveUpReason::Permanent, 1));
+    /// ```
+    #[must_use = "the error is to be returned"]
+    pub fn permanent<E>(error: E) -> E {
+        MARK.set(Some(Verdict::GiveUp));
+        error
+    }
+
+    /// Marks the error that the running attempt is about to return as one to be retried no sooner than `delay` from now, as
+    /// [`Verdict::RetryAfter`] does. The error itself stays as it is. Outside a job this does nothing.
+    #[must_use = "the error is to be returned"]
+    pub fn retry_after<E>(delay: Duration, error: E) -> E {
+        MARK.set(Some(Verdict::RetryAfter(delay)));
+        error
+    }
+
+    /// Makes the given attempt the current one while `f` runs, and returns what the job said of its error. `f` does not unwind.
     pub(crate) fn during<R>(
         number: u32,
         last: bool,
-        name: Option<&Arc<str>>,
+        texts: Option<Texts>,
         f: impl FnOnce() -> R,
-    ) -> R {
+    ) -> (R, Option<Verdict>) {
         NUMBER.set(number);
         LAST.set(last);
-        if let Some(name) = name {
-            JOB_NAME.set(Some(Arc::clone(name)));
+        MARK.set(None);
+        let has_texts = texts.is_some();
+        if let Some(texts) = texts {
+            TEXTS.set(texts);
         }
         let result = f();
         NUMBER.set(1);
         LAST.set(false);
-        if name.is_some() {
-            JOB_NAME.set(None);
+        if has_texts {
+            TEXTS.set(Texts::default());
         }
-        result
+        (result, MARK.take())
     }
 }

@@ -7,12 +7,14 @@ use crate::backoff::mix;
 use crate::channel::BatchSender;
 use crate::completed::AsCompleted;
 use crate::crew::{Crew, SharedLane};
+use crate::give_up::{AttemptError, GiveUp};
 use crate::in_order::InOrder;
+use crate::judge::NextAttempt;
 use crate::lane::Core;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::report::BatchReport;
 use crate::sync::Arc;
-use crate::token::{BatchClassify, BatchLane, BatchOptions, MakeAnnouncer, NameOf};
+use crate::token::{BatchLane, BatchOptions, MakeAnnouncer};
 use crate::unwind::Contained;
 
 /// Many jobs of one type: an iterator of inputs and a function, on a pool. Made by [`RetryPool::batch`](crate::RetryPool::batch).
@@ -28,7 +30,9 @@ use crate::unwind::Contained;
 /// | [`retry`](Self::retry) | the pool's policy |
 /// | [`retry_if`](Self::retry_if), [`classify`](Self::classify) | every error is retried, a panic is not |
 /// | [`window`](Self::window) | the greater of 1 024 and 4 × threads |
-/// | [`name`](Self::name) | no name |
+/// | [`retry_unless`](Self::retry_unless) | every `Ok` is a success |
+/// | [`errors_kept`](Self::errors_kept) | 1: the last error |
+/// | [`name`](Self::name), [`on_retry`](Self::on_retry), [`on_give_up`](Self::on_give_up), [`display_errors`](Self::display_errors) | none |
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,13 +56,9 @@ pub struct Batch<'p, It: Iterator, F, T, E> {
     crew: Arc<Crew<'p>>,
     input: It,
     job: F,
-    policy: RetryPolicy,
-    classify: Option<BatchClassify<'p, E>>,
-    name: Option<NameOf<'p, It::Item>>,
+    options: BatchOptions<'p, It::Item, T, E>,
     window: usize,
     announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
-    /// A batch gives out the function's values, which it does not hold yet.
-    values: std::marker::PhantomData<fn() -> T>,
 }
 
 impl<'p, It, F, T, E> Batch<'p, It, F, T, E>
@@ -78,22 +78,31 @@ where
         job: F,
         announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
     ) -> Self {
-        Self {
-            announcer,
-            input,
-            job,
+        let options = BatchOptions {
             policy: crew.settings.policy.clone(),
             classify: None,
+            accept: None,
+            on_retry: None,
+            on_give_up: None,
             name: None,
+            display: None,
+            errors_kept: 1,
+            seed: mix(crew.settings.seed, crew.next_batch(), 0),
+        };
+        Self {
+            input,
+            job,
+            options,
             window: Self::DEFAULT_WINDOW.max(crew.settings.threads.saturating_mul(4)),
-            values: std::marker::PhantomData,
+            announcer,
             crew: Arc::clone(crew),
         }
     }
 
     /// When to retry. Default: the pool's policy, see [`RetryPoolBuilder::retry`](crate::RetryPoolBuilder::retry).
-    pub fn retry(self, policy: RetryPolicy) -> Self {
-        Self { policy, ..self }
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.policy = policy;
+        self
     }
 
     /// Retries an error only if this returns true; any other ends its job as [`Permanent`](crate::GiveUpReason::Permanent).
@@ -110,11 +119,61 @@ where
 
     /// Judges each error. If the function panics, its job ends as [`Panicked`](crate::GiveUpReason::Panicked).
     /// Replaces [`retry_if`](Self::retry_if).
-    pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + Sync + 'p) -> Self {
-        Self {
-            classify: Some(Contained::new(Box::new(classify))),
-            ..self
-        }
+    pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + Sync + 'p) -> Self {
+        self.options.classify = Some(Contained::new(Box::new(classify)));
+        self
+    }
+
+    /// Accepts a success only if this returns true; any other counts as a failed attempt
+    /// ([`AttemptError::Rejected`]) and is retried by the policy. The value is dropped. If the function panics, its job ends as
+    /// [`Panicked`](crate::GiveUpReason::Panicked).
+    pub fn retry_unless(mut self, accept: impl Fn(&T) -> bool + Send + Sync + 'p) -> Self {
+        self.options.accept = Some(Contained::new(Box::new(accept)));
+        self
+    }
+
+    /// Is called on the worker when an attempt has failed and another one follows, with the input, how it failed and what comes next.
+    /// A panic in it is contained.
+    ///
+    /// ```
+    /// # use retry_pool::{Attempt, RetryPolicy, RetryPool};
+    /// # let pool = RetryPool::with_threads(1);
+    /// let (sender, retries) = std::sync::mpsc::channel();
+    /// let run = |n: &u32| if Attempt::current().number() > *n { Ok(()) } else { Err("busy") };
+    /// pool.batch(0..3, run)
+    ///     .retry(RetryPolicy::immediate())
+    ///     .on_retry(move |input, error, next| sender.send(format!("{input}: {error}, attempt {}", next.number())).unwrap())
+    ///     .run();
+    /// assert_eq!(retries.iter().next().unwrap(), "1: busy, attempt 2");
+    /// ```
+    pub fn on_retry(
+        mut self,
+        hook: impl Fn(&It::Item, &AttemptError<E>, NextAttempt) + Send + Sync + 'p,
+    ) -> Self {
+        self.options.on_retry = Some(Contained::new(Box::new(hook)));
+        self
+    }
+
+    /// Is called on the worker when the attempt was a job's last, with the input and why it gave up, just before the job comes out. Jobs
+    /// that end without a further attempt (cancelled, or their pool stopped) are not told. A panic in it is contained.
+    pub fn on_give_up(mut self, hook: impl Fn(&It::Item, &GiveUp<E>) + Send + Sync + 'p) -> Self {
+        self.options.on_give_up = Some(Contained::new(Box::new(hook)));
+        self
+    }
+
+    /// How many failed attempts [`GiveUp::history`] keeps, the last one always. Default: 1.
+    pub fn errors_kept(mut self, attempts: usize) -> Self {
+        self.options.errors_kept = attempts;
+        self
+    }
+
+    /// Shows each attempt the text of the error before it, as [`Attempt::previous_error`](crate::Attempt::previous_error).
+    pub fn display_errors(mut self) -> Self
+    where
+        E: fmt::Display,
+    {
+        self.options.display = Some(ToString::to_string);
+        self
     }
 
     /// The greatest number of jobs that are admitted and not delivered yet: queued, parked, running, or settled and not yet
@@ -129,11 +188,9 @@ where
 
     /// Names each job after its input, for [`Attempt::job_name`](crate::Attempt::job_name) and the text of a panic. The
     /// function is called before each attempt; one that panics leaves the job without a name.
-    pub fn name(self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
-        Self {
-            name: Some(Contained::new(Box::new(name))),
-            ..self
-        }
+    pub fn name(mut self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
+        self.options.name = Some(Contained::new(Box::new(name)));
+        self
     }
 
     /// Iterates in the order in which jobs settle.
@@ -141,37 +198,21 @@ where
     /// # Panics
     /// If the policy is refused by [`RetryPolicy::validate`], or the window is 0.
     pub fn as_completed(self) -> AsCompleted<'p, It, F, T, E> {
-        if let Err(error) = self.policy.validate() {
-            panic!("{error}");
-        }
-        assert!(
-            self.window > 0,
-            "window is 0: a batch admits at least 1 job"
-        );
         let Self {
             crew,
             input,
             job,
-            policy,
-            classify,
-            name,
+            options,
             window,
             announcer,
-            values: _,
         } = self;
-        let seed = mix(crew.settings.seed, crew.next_batch(), 0);
-        let options = BatchOptions {
-            policy,
-            classify,
-            name,
-            seed,
-        };
+        if let Err(error) = options.policy.validate() {
+            panic!("{error}");
+        }
+        assert!(window > 0, "window is 0: a batch admits at least 1 job");
+        let (threads, place) = (crew.settings.threads, options.policy.place());
         let lane = Arc::new_cyclic(|this| BatchLane {
-            core: Arc::new(Core::new(
-                window,
-                crew.settings.threads,
-                announcer(&crew, this),
-            )),
+            core: Arc::new(Core::new(window, threads, place, announcer(&crew, this))),
             job: Contained::new(job),
             options,
             this: this.clone(),
@@ -270,7 +311,7 @@ where
 impl<It: Iterator, F, T, E> fmt::Debug for Batch<'_, It, F, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
-            .field("policy", &self.policy)
+            .field("policy", &self.options.policy)
             .field("window", &self.window)
             .finish_non_exhaustive()
     }

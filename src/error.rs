@@ -16,6 +16,21 @@ pub enum PolicyError {
     /// A delay that shrinks, or is not a number.
     #[error("multiplier is {0}: it must be a finite number of at least 1")]
     Multiplier(f64),
+    /// A share is 0 to 1.
+    #[error("the share of a proportional jitter is {0}: it must be from 0 to 1")]
+    JitterShare(f64),
+    /// A job that keeps failing would be retried millions of times a second.
+    #[error(
+        "immediate() with unlimited() is a hot loop while a job fails: \
+         set a budget, a limit or a delay, or allow it by hot_loop_ok()"
+    )]
+    HotLoop,
+    /// A budget cannot take away for a success.
+    #[error("the budget's ratio is {0}: it must be a finite number of at least 0")]
+    BudgetRatio(f64),
+    /// A budget that forgets at once.
+    #[error("the budget's window is 0: what it counts would be forgotten at once")]
+    ZeroBudgetWindow,
     /// A backoff without a delay is a loop that its author did not ask for.
     #[error("the initial delay is 0: use RetryPolicy::immediate() to retry without a delay")]
     ZeroDelay,

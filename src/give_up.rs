@@ -1,11 +1,15 @@
 //! What a job leaves when it does not succeed.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use crate::backoff::RetryState;
+use crate::budget::Charge;
+use crate::clock::Nanos;
 use crate::sync::{Arc, Mutex};
-use crate::unwind::Payload;
+use crate::unwind::{self, Payload};
 
 /// Why a job ended without success.
 ///
@@ -68,6 +72,8 @@ pub enum AttemptError<E> {
     Failed(E),
     /// The job panicked.
     Panicked(Panic),
+    /// The job returned a value that was not good enough, by `retry_unless`.
+    Rejected,
     /// The attempt took longer than this, the time allowed for it.
     TimedOut(Duration),
 }
@@ -77,6 +83,7 @@ impl<E: fmt::Display> fmt::Display for AttemptError<E> {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::Panicked(panic) => panic.fmt(f),
+            Self::Rejected => f.write_str("the value was rejected"),
             Self::TimedOut(limit) => write!(f, "attempt timed out after {limit:?}"),
         }
     }
@@ -86,7 +93,7 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Failed(error) => error.source(),
-            Self::Panicked(_) | Self::TimedOut(_) => None,
+            Self::Panicked(_) | Self::Rejected | Self::TimedOut(_) => None,
         }
     }
 }
@@ -103,6 +110,11 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
 /// assert_eq!((panic.message(), panic.job_name()), ("out of cheese", Some("shop")));
 /// ```
 pub struct Panic {
+    /// Boxed, so that errors stay small where nothing panics.
+    inner: Box<PanicInner>,
+}
+
+struct PanicInner {
     message: String,
     job_name: Option<Arc<str>>,
     /// Behind a mutex because a payload need not be `Sync`, and this value is.
@@ -118,38 +130,41 @@ impl Panic {
                 None => String::from("a payload that is not text"),
             },
         };
-        Self {
+        let inner = PanicInner {
             message,
             job_name,
             payload: Mutex::new(payload),
+        };
+        Self {
+            inner: Box::new(inner),
         }
     }
 
     /// The text of the panic, or a stand-in where its payload is neither `&str` nor `String`.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.message
+        &self.inner.message
     }
 
     /// The name of the job that panicked, if it has one.
     #[must_use]
     pub fn job_name(&self) -> Option<&str> {
-        self.job_name.as_deref()
+        self.inner.job_name.as_deref()
     }
 
     /// The payload, as [`std::thread::JoinHandle::join`] would give it; to go on panicking, pass it to
     /// [`std::panic::resume_unwind`].
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.payload.into_inner()
+        self.inner.payload.into_inner()
     }
 }
 
 impl fmt::Display for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.job_name {
-            Some(name) => write!(f, "job {name} panicked: {}", self.message),
-            None => write!(f, "panicked: {}", self.message),
+        match &self.inner.job_name {
+            Some(name) => write!(f, "job {name} panicked: {}", self.inner.message),
+            None => write!(f, "panicked: {}", self.inner.message),
         }
     }
 }
@@ -157,8 +172,8 @@ impl fmt::Display for Panic {
 impl fmt::Debug for Panic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Panic")
-            .field("message", &self.message)
-            .field("job_name", &self.job_name)
+            .field("message", &self.inner.message)
+            .field("job_name", &self.inner.job_name)
             .finish_non_exhaustive()
     }
 }
@@ -183,31 +198,111 @@ pub struct GiveUp<E> {
     record: Box<Record<E>>,
 }
 
+/// One failed attempt, as it is kept in the history of a job; see [`GiveUp::history`].
+pub struct FailedAttempt<E> {
+    number: u32,
+    ended: Nanos,
+    error: AttemptError<E>,
+}
+
+impl<E> FailedAttempt<E> {
+    /// Which attempt it was, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The time from the job's acceptance to the end of this attempt.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.ended)
+    }
+
+    /// How it failed.
+    #[must_use]
+    pub fn error(&self) -> &AttemptError<E> {
+        &self.error
+    }
+}
+
+impl<E: fmt::Debug> fmt::Debug for FailedAttempt<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailedAttempt")
+            .field("number", &self.number)
+            .field("elapsed", &self.elapsed())
+            .field("error", &self.error)
+            .finish()
+    }
+}
+
 /// What is known of a job that has failed, and not yet succeeded. It becomes the [`GiveUp`] without being moved.
 pub(crate) struct Record<E> {
-    pub(crate) attempts: u32,
-    pub(crate) last: Option<AttemptError<E>>,
+    pub(crate) retry: RetryState,
     reason: GiveUpReason,
-    elapsed: Duration,
+    elapsed: Nanos,
+    /// What was paid for the retry that is pending; paid back when the record goes without it.
+    pub(crate) charge: Option<Charge>,
+    last: Option<FailedAttempt<E>>,
+    /// Those before the last, oldest first.
+    #[expect(
+        clippy::box_collection,
+        reason = "most jobs keep none, and a million may be parked"
+    )]
+    earlier: Option<Box<VecDeque<FailedAttempt<E>>>>,
 }
 
 impl<E> Record<E> {
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
-            attempts: 0,
-            last: None,
+            retry: RetryState::new(),
             reason: GiveUpReason::Cancelled,
-            elapsed: Duration::ZERO,
+            elapsed: 0,
+            charge: None,
+            last: None,
+            earlier: None,
         })
     }
 
-    pub(crate) fn give_up(
-        mut self: Box<Self>,
-        reason: GiveUpReason,
-        elapsed: Duration,
-    ) -> GiveUp<E> {
+    /// Notes that an attempt has failed, and keeps the last `kept` of them. User code is dropped here: the oldest error.
+    pub(crate) fn note(&mut self, number: u32, error: AttemptError<E>, ended: Nanos, kept: usize) {
+        self.retry.set_attempts(number);
+        let before = self.last.replace(FailedAttempt {
+            number,
+            ended,
+            error,
+        });
+        let forgotten = match before {
+            Some(before) if kept > 1 => {
+                let earlier = self.earlier.get_or_insert_default();
+                let forgotten = if earlier.len() + 1 >= kept {
+                    earlier.pop_front()
+                } else {
+                    None
+                };
+                earlier.push_back(before);
+                forgotten
+            }
+            before => before,
+        };
+        unwind::discard(forgotten);
+    }
+
+    pub(crate) fn last_error(&self) -> Option<&AttemptError<E>> {
+        self.last.as_ref().map(FailedAttempt::error)
+    }
+
+    /// Drops the user's errors one by one, since each may panic in its destructor.
+    pub(crate) fn discard(self) {
+        unwind::discard(self.retry);
+        unwind::discard(self.last);
+        unwind::discard_all(self.earlier.into_iter().flat_map(|earlier| *earlier));
+    }
+
+    pub(crate) fn give_up(mut self: Box<Self>, reason: GiveUpReason, elapsed: Nanos) -> GiveUp<E> {
         self.reason = reason;
         self.elapsed = elapsed;
+        // If it is unspent, it is paid back.
+        self.charge = None;
         GiveUp { record: self }
     }
 }
@@ -222,13 +317,13 @@ impl<E> GiveUp<E> {
     /// How many attempts were made; 0 if the job never ran.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.record.attempts
+        self.record.retry.attempts()
     }
 
     /// The time from the job's acceptance to its end.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.record.elapsed
+        Duration::from_nanos(self.record.elapsed)
     }
 
     /// The error that the last attempt returned; `None` if it panicked or timed out, or none was made.
@@ -243,7 +338,25 @@ impl<E> GiveUp<E> {
     /// How the last attempt failed; `None` if none was made.
     #[must_use]
     pub fn last_error(&self) -> Option<&AttemptError<E>> {
-        self.record.last.as_ref()
+        self.record.last_error()
+    }
+
+    /// The last attempts that failed, oldest first: as many as `errors_kept` says, so the very last alone by default.
+    ///
+    /// ```
+    /// # use retry_pool::{Attempt, RetryPolicy, RetryPool};
+    /// # let pool = RetryPool::with_threads(1);
+    /// let job = pool.job(|| Err::<(), _>(Attempt::current().number())).errors_kept(2);
+    /// let give_up = job.retry(RetryPolicy::immediate().max_attempts(5)).submit().wait().unwrap_err();
+    /// let numbers: Vec<u32> = give_up.history().map(|failed| failed.number()).collect();
+    /// assert_eq!(numbers, [4, 5]);
+    /// ```
+    pub fn history(&self) -> impl Iterator<Item = &FailedAttempt<E>> {
+        let Record { earlier, last, .. } = &*self.record;
+        earlier
+            .iter()
+            .flat_map(|earlier| earlier.iter())
+            .chain(last)
     }
 
     /// The error that the last attempt returned, by value.
@@ -258,7 +371,7 @@ impl<E> GiveUp<E> {
     /// How the last attempt failed, by value.
     #[must_use]
     pub fn into_last_error(self) -> Option<AttemptError<E>> {
-        self.record.last
+        self.record.last.map(|failed| failed.error)
     }
 
     /// The record, for a job that its caller sends back to work.
@@ -269,17 +382,9 @@ impl<E> GiveUp<E> {
 
 impl<E: fmt::Display> fmt::Display for GiveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Record {
-            attempts,
-            reason,
-            elapsed,
-            ..
-        } = &*self.record;
-        let noun = if *attempts == 1 {
-            "attempt"
-        } else {
-            "attempts"
-        };
+        let (attempts, reason) = (self.attempts(), self.reason());
+        let elapsed = self.elapsed();
+        let noun = if attempts == 1 { "attempt" } else { "attempts" };
         write!(f, "{reason} after {attempts} {noun} in {elapsed:.1?}")?;
         match self.last_error() {
             Some(error) => write!(f, ": {error}"),
@@ -292,9 +397,9 @@ impl<E: fmt::Debug> fmt::Debug for GiveUp<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GiveUp")
             .field("reason", &self.record.reason)
-            .field("attempts", &self.record.attempts)
-            .field("elapsed", &self.record.elapsed)
-            .field("last_error", &self.record.last)
+            .field("attempts", &self.attempts())
+            .field("elapsed", &self.elapsed())
+            .field("last_error", &self.last_error())
             .finish()
     }
 }

@@ -1,76 +1,20 @@
-//! A single job: one attempt, then settle, requeue or park. Also [`attempt`], which every kind of job goes through.
+//! A single job: one attempt, then settle, requeue or park.
 
 use std::task::Waker;
-use std::time::Duration;
 
-use crate::attempt::Attempt;
 use crate::clock::Nanos;
 use crate::crew::{Crew, Next, Work};
-use crate::give_up::{AttemptError, GiveUp, GiveUpReason, Panic, Record};
-use crate::policy::{Decision, RetryPolicy, Verdict};
+use crate::give_up::{AttemptError, GiveUp, GiveUpReason, Record};
+use crate::judge::{NextAttempt, Outcome, Rules, Subject, attempt, attempts};
+use crate::policy::{RetryPolicy, Verdict};
 use crate::slot::{Look, Slot};
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicU32, Ordering};
-use crate::unwind;
-
-/// What governs one attempt.
-pub(crate) struct Rules<'a, E> {
-    pub(crate) policy: &'a RetryPolicy,
-    pub(crate) classify: Option<&'a dyn Fn(&E) -> Verdict>,
-    pub(crate) name: Option<&'a Arc<str>>,
-    pub(crate) seed: u64,
-    /// The job's number, for the jitter.
-    pub(crate) number: u64,
-}
-
-/// How an attempt ended.
-pub(crate) enum Outcome<T> {
-    Succeeded(T),
-    Failed(Decision),
-}
-
-/// Runs one attempt and judges it. A failure is written into `record`, which knows the attempts so far (none: the first).
-pub(crate) fn attempt<T, E>(
-    rules: &Rules<'_, E>,
-    record: &mut Option<Box<Record<E>>>,
-    job: impl FnOnce() -> Result<T, E>,
-) -> Outcome<T> {
-    let number = attempts(record.as_deref()).saturating_add(1);
-    let last = rules.policy.is_last(number);
-    let result = Attempt::during(number, last, rules.name, || unwind::catch(job));
-    let panicked = |payload| AttemptError::Panicked(Panic::new(payload, rules.name.cloned()));
-    let (error, decision) = match result {
-        Ok(Ok(value)) => return Outcome::Succeeded(value),
-        Ok(Err(error)) => {
-            match unwind::catch(|| rules.classify.map_or(Verdict::Retry, |f| f(&error))) {
-                Ok(verdict) => {
-                    let decision = rules
-                        .policy
-                        .decide(rules.seed, rules.number, number, verdict);
-                    (AttemptError::Failed(error), decision)
-                }
-                Err(payload) => {
-                    unwind::discard(error);
-                    (panicked(payload), Decision::GiveUp(GiveUpReason::Panicked))
-                }
-            }
-        }
-        Err(payload) => (panicked(payload), Decision::GiveUp(GiveUpReason::Panicked)),
-    };
-    let record = record.get_or_insert_with(Record::new);
-    record.attempts = number;
-    unwind::discard(record.last.replace(error));
-    Outcome::Failed(decision)
-}
-
-/// The attempts that a record knows of.
-pub(crate) fn attempts<E>(record: Option<&Record<E>>) -> u32 {
-    record.map_or(0, |record| record.attempts)
-}
+use crate::unwind::{self, Hook};
 
 /// A job of its own, shared by the pool and its handle.
 pub(crate) struct SingleJob<'p, F, T, E> {
-    slot: Slot<Todo<'p, F, E>, Result<T, GiveUp<E>>>,
+    slot: Slot<Todo<'p, F, T, E>, Result<T, GiveUp<E>>>,
     accepted: Nanos,
     /// For the jitter; half of the pool's count is enough for that.
     number: u32,
@@ -81,35 +25,43 @@ pub(crate) struct SingleJob<'p, F, T, E> {
 }
 
 /// What it takes to run a single job. It belongs to the worker during an attempt, so the job need not be `Sync`.
-pub(crate) struct Todo<'p, F, E> {
+pub(crate) struct Todo<'p, F, T, E> {
     pub(crate) job: F,
     /// `None`: the pool's policy, and every error is retried.
-    pub(crate) options: Option<Box<Options<'p, E>>>,
+    pub(crate) options: Option<Box<Options<'p, T, E>>>,
     pub(crate) record: Option<Box<Record<E>>>,
 }
 
-impl<F, E> Todo<'_, F, E> {
+impl<F, T, E> Todo<'_, F, T, E> {
     /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
     pub(crate) fn free(self) -> Option<Box<Record<E>>> {
         unwind::discard(self.job);
-        unwind::discard(self.options);
+        drop(self.options);
         self.record
     }
 }
 
-pub(crate) type Classify<'p, E> = Box<dyn Fn(&E) -> Verdict + Send + 'p>;
-
 /// What a caller has set for a single job.
-pub(crate) struct Options<'p, E> {
+pub(crate) struct Options<'p, T, E> {
     pub(crate) policy: Option<RetryPolicy>,
-    pub(crate) classify: Option<Classify<'p, E>>,
+    pub(crate) classify: Hook<dyn Fn(&E) -> Verdict + Send + 'p>,
+    pub(crate) accept: Hook<dyn Fn(&T) -> bool + Send + 'p>,
+    pub(crate) on_retry: Hook<dyn Fn(&(), &AttemptError<E>, NextAttempt) + Send + 'p>,
+    pub(crate) on_give_up: Hook<dyn Fn(&GiveUp<E>) + Send + 'p>,
+    pub(crate) display: Option<fn(&E) -> String>,
+    pub(crate) errors_kept: usize,
 }
 
-impl<E> Default for Options<'_, E> {
+impl<T, E> Default for Options<'_, T, E> {
     fn default() -> Self {
         Self {
             policy: None,
             classify: None,
+            accept: None,
+            on_retry: None,
+            on_give_up: None,
+            display: None,
+            errors_kept: 1,
         }
     }
 }
@@ -127,7 +79,7 @@ pub(crate) trait Pending<T, E>: Send + Sync {
 
 impl<'p, F, T, E> SingleJob<'p, F, T, E> {
     pub(crate) fn new(
-        todo: Todo<'p, F, E>,
+        todo: Todo<'p, F, T, E>,
         name: Option<Arc<str>>,
         number: u64,
         accepted: Nanos,
@@ -143,7 +95,7 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
 
     /// A job that was not accepted.
     pub(crate) fn refused(name: Option<Arc<str>>) -> Self {
-        let refusal = Record::new().give_up(GiveUpReason::Shutdown, Duration::ZERO);
+        let refusal = Record::new().give_up(GiveUpReason::Shutdown, 0);
         Self {
             slot: Slot::settled(Err(refusal)),
             accepted: 0,
@@ -153,13 +105,43 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
         }
     }
 
+    fn rules<'a>(
+        crew: &'a Crew<'p>,
+        options: Option<&'a Options<'p, T, E>>,
+    ) -> Rules<'a, (), T, E> {
+        let settings = &crew.settings;
+        Rules {
+            policy: options
+                .and_then(|options| options.policy.as_ref())
+                .unwrap_or(&settings.policy),
+            classify: options.and_then(|options| Some(&***options.classify.as_ref()? as _)),
+            accept: options.and_then(|options| Some(&***options.accept.as_ref()? as _)),
+            on_retry: options.and_then(|options| Some(&***options.on_retry.as_ref()? as _)),
+            display: options.and_then(|options| options.display),
+            errors_kept: options.map_or(1, |options| options.errors_kept),
+            seed: settings.seed,
+            clock: &crew.clock,
+        }
+    }
+
     /// Frees the job, then settles it as given up, in this order, so that who sees it settled sees it freed.
-    fn settle_as(&self, crew: &Crew<'p>, todo: Todo<'p, F, E>, reason: GiveUpReason) {
-        let record = todo.free();
-        let elapsed = Duration::from_nanos(crew.clock.now().saturating_sub(self.accepted));
-        self.slot.set(Err(record
-            .unwrap_or_else(Record::new)
-            .give_up(reason, elapsed)));
+    fn settle_as(&self, todo: Todo<'p, F, T, E>, reason: GiveUpReason, now: Nanos) {
+        let Todo {
+            job,
+            options,
+            record,
+        } = todo;
+        unwind::discard(job);
+        let elapsed = now.saturating_sub(self.accepted);
+        let give_up = record.unwrap_or_else(Record::new).give_up(reason, elapsed);
+        if let Some(hook) = options
+            .as_deref()
+            .and_then(|options| options.on_give_up.as_ref())
+        {
+            unwind::contain(|| hook(&give_up));
+        }
+        drop(options);
+        self.slot.set(Err(give_up));
     }
 }
 
@@ -181,34 +163,35 @@ where
         if todo.record.is_some() {
             counts.retries.bump(1);
         }
-        let options = todo.options.as_deref();
-        let classify = options.and_then(|options| options.classify.as_deref());
-        let rules = Rules {
-            policy: options
-                .and_then(|options| options.policy.as_ref())
-                .unwrap_or(&crew.settings.policy),
-            classify: classify.map(|classify| classify as &dyn Fn(&E) -> Verdict),
-            name: self.name.as_deref(),
-            seed: crew.settings.seed,
+        let Todo {
+            job,
+            options,
+            record,
+        } = &mut todo;
+        let rules = Self::rules(crew, options.as_deref());
+        let subject = Subject {
+            input: &(),
+            name: self.name.as_deref().cloned(),
             number: u64::from(self.number),
+            accepted: self.accepted,
         };
-        match attempt(&rules, &mut todo.record, &todo.job) {
+        let place = rules.policy.place();
+        let outcome = attempt(&rules, &subject, record, job);
+        match outcome {
             Outcome::Succeeded(value) => {
-                unwind::discard(todo.free());
+                if let Some(record) = todo.free() {
+                    record.discard();
+                }
                 counts.succeeded.bump(1);
                 self.slot.set(Ok(value));
             }
-            Outcome::Failed(Decision::GiveUp(reason)) => {
+            Outcome::GaveUp(reason, now) => {
                 counts.gave_up(reason).bump(1);
-                self.settle_as(crew, todo, reason);
+                self.settle_as(todo, reason, now);
             }
-            Outcome::Failed(Decision::Now) => {
+            Outcome::Retry(due, _) => {
                 self.slot.put_back(todo);
-                return Next::Requeue;
-            }
-            Outcome::Failed(Decision::After(delay)) => {
-                self.slot.put_back(todo);
-                return Next::ParkUntil(crew.clock.now().saturating_add(delay));
+                return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
             }
         }
         crew.settled();
@@ -218,7 +201,7 @@ where
     fn give_up(&self, crew: &Crew<'p>) {
         if let Some(todo) = self.slot.begin() {
             crew.callers().gave_up(GiveUpReason::Shutdown).add(1);
-            self.settle_as(crew, todo, GiveUpReason::Shutdown);
+            self.settle_as(todo, GiveUpReason::Shutdown, crew.clock.now());
             crew.settled();
         }
     }

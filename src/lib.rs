@@ -45,6 +45,8 @@
 //! | one job, to block on or to await | [`RetryPool::submit`], [`RetryPool::job`], [`JobHandle`] |
 //! | let the caller decide on each failure | [`RetryPolicy::never`], [`Completion::resubmit`] |
 //! | which attempt am I? | [`Attempt::current`] |
+//! | limit the retries of many jobs together | [`RetryBudget`] |
+//! | everything about retrying | the [guide] |
 //! | what has the pool done? | [`RetryPool::stats`], [`AsCompleted::progress`] |
 //! | the end | [`RetryPool::close`], [`RetryPool::shutdown`], [`RetryPool::shutdown_timeout`], [`RetryPool::shutdown_now`], drop |
 //!
@@ -123,6 +125,8 @@ mod job;
 
 mod crew;
 
+mod judge;
+
 mod attempt;
 
 mod registry;
@@ -131,11 +135,13 @@ mod stats;
 
 mod policy;
 
+mod give_up;
+
+mod budget;
+
 mod backoff;
 
 mod error;
-
-mod give_up;
 
 mod slot;
 
@@ -149,18 +155,22 @@ mod unwind;
 
 mod sync;
 
+pub mod guide;
+
 pub use attempt::Attempt;
 pub use backoff::Jitter;
 pub use batch::Batch;
+pub use budget::RetryBudget;
 pub use builder::RetryPoolBuilder;
 pub use channel::BatchSender;
 pub use completed::AsCompleted;
 pub use completion::Completion;
 pub use error::{BuildError, PolicyError, SendError, TimedOut};
-pub use give_up::{AttemptError, GiveUp, GiveUpReason, Panic};
+pub use give_up::{AttemptError, FailedAttempt, GiveUp, GiveUpReason, Panic};
 pub use handle::JobHandle;
 pub use in_order::InOrder;
-pub use policy::{RetryPolicy, Verdict};
+pub use judge::NextAttempt;
+pub use policy::{PanicPolicy, Requeue, RetryPolicy, Verdict};
 pub use pool::{RetryPool, ShutdownReport};
 pub use report::{BatchReport, Progress};
 pub use single::Job;

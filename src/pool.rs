@@ -1,6 +1,7 @@
 //! The pool: submitting, and the end.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -213,6 +214,10 @@ impl RetryPoolBuilder {
         })
     }
 }
+
+// What a panic leaves behind is sound: no user code runs while the pool's own state changes.
+impl UnwindSafe for RetryPool {}
+impl RefUnwindSafe for RetryPool {}
 
 /// The same as [`RetryPool::new`].
 impl Default for RetryPool {

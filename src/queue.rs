@@ -2,42 +2,88 @@
 //!
 //! The channel is unbounded, so a push never blocks; how much is let in is decided elsewhere. One pill ends any number of
 //! workers: whoever takes it hands it on. Work that was pushed behind the pill still comes out first.
+//!
+//! Work at the front lies in a second channel, which is looked at first. With each such work a token goes into the first channel, to
+//! wake a worker that sleeps there; who takes a token that finds nothing at the front goes on. Until something is pushed to
+//! the front for the first time, looking there is one read of a flag.
 
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 
 /// A queue of `W` for many threads.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
-    /// `None` is the pill.
-    sender: Sender<Option<W>>,
-    receiver: Receiver<Option<W>>,
+    sender: Sender<Item<W>>,
+    receiver: Receiver<Item<W>>,
+    front_sender: Sender<W>,
+    front: Receiver<W>,
+    front_used: AtomicBool,
     /// Invariant: one pill at the most. Two would keep their takers handing them on for ever, each seeing the other's.
     stopped: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Item<W> {
+    Work(W),
+    /// Look at the front.
+    Token,
+    Pill,
 }
 
 impl<W> Queue<W> {
     pub(crate) fn new() -> Self {
         let (sender, receiver) = unbounded();
+        let (front_sender, front) = unbounded();
         Self {
             sender,
             receiver,
+            front_sender,
+            front,
+            front_used: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
     }
 
     /// Adds work at the back. Never blocks.
     pub(crate) fn push(&self, work: W) {
-        self.put(Some(work));
+        self.put(Item::Work(work));
+    }
+
+    /// Adds work at the front, behind what else was added there. Never blocks.
+    pub(crate) fn push_front(&self, work: W) {
+        if self.front_sender.send(work).is_err() {
+            unreachable!("the queue owns a receiver");
+        }
+        // ORDERING: a hint; whoever takes the token looks without it.
+        self.front_used.store(true, Ordering::Relaxed);
+        self.put(Item::Token);
+    }
+
+    fn pop_front(&self) -> Option<W> {
+        // ORDERING: see `push_front`.
+        let used = self.front_used.load(Ordering::Relaxed);
+        if used {
+            self.front.try_recv().ok()
+        } else {
+            None
+        }
     }
 
     /// Takes the work at the front; blocks while there is none. `None` once the queue is stopped and empty.
     pub(crate) fn pop(&self) -> Option<W> {
         loop {
+            if let Some(work) = self.pop_front() {
+                return Some(work);
+            }
             match self.receiver.recv() {
-                Ok(Some(work)) => return Some(work),
-                Ok(None) => {
+                Ok(Item::Work(work)) => return Some(work),
+                Ok(Item::Token) => {
+                    if let Ok(work) = self.front.try_recv() {
+                        return Some(work);
+                    }
+                }
+                Ok(Item::Pill) => {
                     let empty = self.receiver.is_empty();
-                    self.put(None);
+                    self.put(Item::Pill);
                     if empty {
                         return None;
                     }
@@ -51,14 +97,18 @@ impl<W> Queue<W> {
     pub(crate) fn try_pop(&self) -> Option<W> {
         let mut pill = false;
         let work = loop {
+            if let Ok(work) = self.front.try_recv() {
+                break Some(work);
+            }
             match self.receiver.try_recv() {
-                Ok(Some(work)) => break Some(work),
-                Ok(None) => pill = true,
+                Ok(Item::Work(work)) => break Some(work),
+                Ok(Item::Token) => {}
+                Ok(Item::Pill) => pill = true,
                 Err(_) => break None,
             }
         };
         if pill {
-            self.put(None);
+            self.put(Item::Pill);
         }
         work
     }
@@ -72,11 +122,11 @@ impl<W> Queue<W> {
     pub(crate) fn stop(&self) {
         // ORDERING: decides who puts the pill; the channel orders everything else.
         if !self.stopped.swap(true, Ordering::Relaxed) {
-            self.put(None);
+            self.put(Item::Pill);
         }
     }
 
-    fn put(&self, item: Option<W>) {
+    fn put(&self, item: Item<W>) {
         if self.sender.send(item).is_err() {
             unreachable!("the queue owns a receiver");
         }
@@ -106,6 +156,18 @@ mod tests {
         });
         assert_eq!(taken.iter().sum::<i32>(), 3);
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn the_front_comes_first_in_its_own_order() {
+        let queue = Queue::new();
+        (1..=2).for_each(|n| queue.push(n));
+        (3..=4).for_each(|n| queue.push_front(n));
+        let order: Vec<_> = (0..4).map(|_| queue.pop().unwrap()).collect();
+        assert_eq!(order, [3, 4, 1, 2]);
+        queue.push_front(5);
+        queue.stop();
+        assert_eq!((queue.pop(), queue.pop()), (Some(5), None));
     }
 
     #[test]

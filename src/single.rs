@@ -4,10 +4,13 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::crew::{Crew, SharedWork};
+use crate::give_up::{AttemptError, GiveUp};
 use crate::handle::JobHandle;
 use crate::job::{Options, Pending, SingleJob, Todo};
+use crate::judge::NextAttempt;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::sync::Arc;
+use crate::unwind::Contained;
 
 /// One job with settings of its own; made by [`RetryPool::job`](crate::RetryPool::job).
 ///
@@ -15,7 +18,9 @@ use crate::sync::Arc;
 /// |---|---|
 /// | [`retry`](Self::retry) | the pool's policy |
 /// | [`retry_if`](Self::retry_if), [`classify`](Self::classify) | every error is retried, a panic is not |
-/// | [`name`](Self::name) | no name |
+/// | [`retry_unless`](Self::retry_unless) | every `Ok` is a success |
+/// | [`errors_kept`](Self::errors_kept) | 1: the last error |
+/// | [`name`](Self::name), [`on_retry`](Self::on_retry), [`on_give_up`](Self::on_give_up), [`display_errors`](Self::display_errors) | none |
 ///
 /// ```
 /// use retry_pool::{RetryPolicy, RetryPool};
@@ -35,7 +40,7 @@ pub struct Job<'a, F, T, E> {
     crew: &'a Arc<Crew<'static>>,
     job: F,
     name: Option<Arc<str>>,
-    options: Option<Box<Options<'static, E>>>,
+    options: Option<Box<Options<'static, T, E>>>,
     /// A job gives its handle values, which it does not hold.
     values: PhantomData<fn() -> T>,
 }
@@ -56,7 +61,7 @@ where
         }
     }
 
-    fn options(&mut self) -> &mut Options<'static, E> {
+    fn options(&mut self) -> &mut Options<'static, T, E> {
         self.options.get_or_insert_default()
     }
 
@@ -89,7 +94,55 @@ where
     /// Judges each error. If the function panics, the job ends as [`Panicked`](crate::GiveUpReason::Panicked). Replaces
     /// [`retry_if`](Self::retry_if).
     pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
-        self.options().classify = Some(Box::new(classify));
+        self.options().classify = Some(Contained::new(Box::new(classify)));
+        self
+    }
+
+    /// Accepts a success only if this returns true; any other counts as a failed attempt
+    /// ([`AttemptError::Rejected`]) and is retried by the policy. The value is dropped. If the function panics, the job ends as
+    /// [`Panicked`](crate::GiveUpReason::Panicked).
+    ///
+    /// ```
+    /// # use retry_pool::{Attempt, RetryPolicy, RetryPool};
+    /// # let pool = RetryPool::with_threads(1);
+    /// let job = pool.job(|| Ok::<_, String>(Attempt::current().number())).retry(RetryPolicy::immediate());
+    /// assert_eq!(job.retry_unless(|number| *number == 3).submit().wait().unwrap(), 3);
+    /// ```
+    pub fn retry_unless(mut self, accept: impl Fn(&T) -> bool + Send + 'static) -> Self {
+        self.options().accept = Some(Contained::new(Box::new(accept)));
+        self
+    }
+
+    /// Is called on the worker when an attempt has failed and another one follows, with how it failed and what comes next. A panic in it
+    /// is contained.
+    pub fn on_retry(
+        mut self,
+        hook: impl Fn(&AttemptError<E>, NextAttempt) + Send + 'static,
+    ) -> Self {
+        let hook = move |(): &(), error: &AttemptError<E>, next| hook(error, next);
+        self.options().on_retry = Some(Contained::new(Box::new(hook)));
+        self
+    }
+
+    /// Is called when the job gives up, for whatever reason, just before its handle knows: on the worker of its last attempt, or on
+    /// the thread that stops the pool. A panic in it is contained.
+    pub fn on_give_up(mut self, hook: impl Fn(&GiveUp<E>) + Send + 'static) -> Self {
+        self.options().on_give_up = Some(Contained::new(Box::new(hook)));
+        self
+    }
+
+    /// How many failed attempts [`GiveUp::history`] keeps, the last one always. Default: 1.
+    pub fn errors_kept(mut self, attempts: usize) -> Self {
+        self.options().errors_kept = attempts;
+        self
+    }
+
+    /// Shows each attempt the text of the error before it, as [`Attempt::previous_error`](crate::Attempt::previous_error).
+    pub fn display_errors(mut self) -> Self
+    where
+        E: fmt::Display,
+    {
+        self.options().display = Some(ToString::to_string);
         self
     }
 

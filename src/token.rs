@@ -6,13 +6,13 @@
 
 use crate::clock::Nanos;
 use crate::crew::{Crew, Due, Lane, Next, Parked, SharedLane, Work};
-use crate::give_up::GiveUpReason;
-use crate::job::{Outcome, Rules, attempt};
+use crate::give_up::{AttemptError, GiveUp, GiveUpReason};
+use crate::judge::{NextAttempt, Outcome, Rules, Subject, attempt};
 use crate::lane::{After, Announcer, Core, Leftover, Queued, Ran};
-use crate::policy::{Decision, RetryPolicy, Verdict};
+use crate::policy::{Requeue, RetryPolicy, Verdict};
 use crate::stats::Counts;
 use crate::sync::{Arc, Weak};
-use crate::unwind::{self, Contained};
+use crate::unwind::{self, Contained, Hook};
 
 /// How long a token helps its lane while something else waits in the work channel.
 const TURN: Nanos = 50_000;
@@ -23,14 +23,16 @@ const TURN: Nanos = 50_000;
 const TINY: Nanos = 2_000;
 const UNREAD: u32 = 8;
 
-pub(crate) type BatchClassify<'p, E> = Contained<Box<dyn Fn(&E) -> Verdict + Send + Sync + 'p>>;
-pub(crate) type NameOf<'p, I> = Contained<Box<dyn Fn(&I) -> String + Send + Sync + 'p>>;
-
 /// What a caller has set for the jobs of a batch.
-pub(crate) struct BatchOptions<'p, I, E> {
+pub(crate) struct BatchOptions<'p, I, T, E> {
     pub(crate) policy: RetryPolicy,
-    pub(crate) classify: Option<BatchClassify<'p, E>>,
-    pub(crate) name: Option<NameOf<'p, I>>,
+    pub(crate) classify: Hook<dyn Fn(&E) -> Verdict + Send + Sync + 'p>,
+    pub(crate) accept: Hook<dyn Fn(&T) -> bool + Send + Sync + 'p>,
+    pub(crate) on_retry: Hook<dyn Fn(&I, &AttemptError<E>, NextAttempt) + Send + Sync + 'p>,
+    pub(crate) on_give_up: Hook<dyn Fn(&I, &GiveUp<E>) + Send + Sync + 'p>,
+    pub(crate) name: Hook<dyn Fn(&I) -> String + Send + Sync + 'p>,
+    pub(crate) display: Option<fn(&E) -> String>,
+    pub(crate) errors_kept: usize,
     /// The pool's seed and the batch's number, mixed.
     pub(crate) seed: u64,
 }
@@ -65,7 +67,7 @@ where
 pub(crate) struct BatchLane<'p, I, T, E, F> {
     pub(crate) core: Arc<Core<I, T, E>>,
     pub(crate) job: Contained<F>,
-    pub(crate) options: BatchOptions<'p, I, E>,
+    pub(crate) options: BatchOptions<'p, I, T, E>,
     pub(crate) this: Weak<Self>,
 }
 
@@ -76,32 +78,52 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    /// One attempt of one job. Gives the time too if the clock was read after it.
-    fn run_one(&self, crew: &Crew<'p>, mut job: Queued<I, E>) -> (Ran<I, T, E>, Option<Nanos>) {
+    fn rules<'a>(&'a self, crew: &'a Crew<'p>) -> Rules<'a, I, T, E> {
         let options = &self.options;
-        let name = options
-            .name
-            .as_ref()
-            .and_then(|name| name_of(name, &job.input));
-        let classify = options.classify.as_ref().map(|classify| &***classify);
-        let rules = Rules {
+        Rules {
             policy: &options.policy,
-            classify: classify.map(|classify| classify as &dyn Fn(&E) -> Verdict),
-            name: name.as_ref(),
+            classify: options.classify.as_ref().map(|classify| &***classify as _),
+            accept: options.accept.as_ref().map(|accept| &***accept as _),
+            on_retry: options.on_retry.as_ref().map(|hook| &***hook as _),
+            display: options.display,
+            errors_kept: options.errors_kept,
             seed: options.seed,
-            number: job.index as u64,
+            clock: &crew.clock,
+        }
+    }
+
+    /// One attempt of one job. Gives the time too if the clock was read after it.
+    fn run_one(
+        &self,
+        rules: &Rules<'_, I, T, E>,
+        mut job: Queued<I, E>,
+    ) -> (Ran<I, T, E>, Option<Nanos>) {
+        let options = &self.options;
+        let Queued {
+            input,
+            index,
+            accepted,
+            record,
+        } = &mut job;
+        let subject = Subject {
+            input,
+            name: options
+                .name
+                .as_ref()
+                .and_then(|name| name_of(&***name, input)),
+            number: *index as u64,
+            accepted: *accepted,
         };
-        let Queued { input, record, .. } = &mut job;
-        match attempt(&rules, record, || (self.job)(input)) {
+        match attempt(rules, &subject, record, || (self.job)(input)) {
             Outcome::Succeeded(value) => (Ran::Settled(job.succeed(value)), None),
-            Outcome::Failed(decision) => {
-                let now = crew.clock.now();
-                let ran = match decision {
-                    Decision::Now => Ran::Retry(job),
-                    Decision::After(delay) => Ran::Park(now.saturating_add(delay), job),
-                    Decision::GiveUp(reason) => Ran::Settled(job.give_up(reason, now)),
-                };
-                (ran, Some(now))
+            Outcome::Retry(None, now) => (Ran::Retry(job), Some(now)),
+            Outcome::Retry(Some(due), now) => (Ran::Park(due, job), Some(now)),
+            Outcome::GaveUp(reason, now) => {
+                let settled = job.give_up(reason, now);
+                if let (Some(hook), Err(give_up)) = (&options.on_give_up, &settled.result) {
+                    unwind::contain(|| hook(&settled.input, give_up));
+                }
+                (Ran::Settled(settled), Some(now))
             }
         }
     }
@@ -126,6 +148,7 @@ where
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
     fn run(&self, crew: &Crew<'p>, _counts: &Counts) -> Next {
+        let rules = self.rules(crew);
         let begun = crew.clock.now();
         let mut pace = Pace::new(begun);
         let mut after = self.core.begin().map_or(After::Empty, After::Job);
@@ -133,9 +156,9 @@ where
             let job = match after {
                 After::Job(job) => job,
                 After::Empty => break Next::Done,
-                After::TurnOver => break Next::Requeue,
+                After::TurnOver => break Next::Requeue(Requeue::Back),
             };
-            let (ran, read) = self.run_one(crew, job);
+            let (ran, read) = self.run_one(&rules, job);
             let now = pace.after_job(read, || crew.clock.now());
             let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
             let turn_over = long && crew.has_waiting();
@@ -172,7 +195,7 @@ where
 }
 
 /// A name function that panics leaves its job without a name.
-fn name_of<I>(name: &NameOf<'_, I>, input: &I) -> Option<Arc<str>> {
+fn name_of<I>(name: &dyn Fn(&I) -> String, input: &I) -> Option<Arc<str>> {
     match unwind::catch(|| name(input)) {
         Ok(name) => Some(Arc::from(name)),
         Err(payload) => {

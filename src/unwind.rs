@@ -39,6 +39,9 @@ pub(crate) fn discard_all<V>(values: impl IntoIterator<Item = V>) {
 /// A user's value that is dropped by [`discard`], wherever its owner is dropped.
 pub(crate) struct Contained<V>(Option<V>);
 
+/// A closure of the user's, if there is one.
+pub(crate) type Hook<F> = Option<Contained<Box<F>>>;
+
 impl<V> Contained<V> {
     pub(crate) fn new(value: V) -> Self {
         Self(Some(value))

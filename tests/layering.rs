@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 27] = [
+const FLOORS: [&str; 29] = [
     "pool",
     "builder",
     "single",
@@ -20,13 +20,15 @@ const FLOORS: [&str; 27] = [
     "lane",
     "job",
     "crew",
+    "judge",
     "attempt",
     "registry",
     "stats",
     "policy",
+    "give_up",
+    "budget",
     "backoff",
     "error",
-    "give_up",
     "slot",
     "timer",
     "queue",

@@ -101,7 +101,11 @@ fn huge_values_are_safe() {
         .submit();
     let hinted = pool
         .job(|| Err::<(), _>(()))
-        .retry(RetryPolicy::immediate().max_retries(u32::MAX))
+        .retry(
+            RetryPolicy::immediate()
+                .max_retries(u32::MAX)
+                .max_hint(Duration::MAX),
+        )
         .classify(|_| retry_pool::Verdict::RetryAfter(Duration::MAX))
         .submit();
     let mut batch = pool

@@ -142,7 +142,7 @@ fn a_job_that_fails_after_the_pool_stopped_is_not_retried() {
             hold.pass();
             Err::<(), _>("late")
         })
-        .retry(RetryPolicy::immediate().unlimited())
+        .retry(RetryPolicy::immediate().unlimited().hot_loop_ok())
         .submit();
     let mut batch = pool
         .batch([()], move |_| {

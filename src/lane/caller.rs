@@ -169,7 +169,7 @@ impl<I, T, E> Core<I, T, E> {
             Err(give_up) => (None, Some(give_up.into_record())),
         };
         let mut record = record.unwrap_or_else(Record::new);
-        record.attempts = attempts;
+        record.retry.set_attempts(attempts);
         self.counts.accepted.bump(1);
         state.queued.push_back(Queued {
             input,

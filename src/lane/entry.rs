@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::clock::Nanos;
 use crate::give_up::{GiveUp, GiveUpReason, Record};
-use crate::job::attempts;
+use crate::judge::attempts;
 use crate::unwind;
 
 /// A job that waits for a worker.
 pub(crate) struct Queued<I, E> {
     pub(crate) input: I,
     pub(crate) index: usize,
-    pub(super) accepted: Nanos,
+    pub(crate) accepted: Nanos,
     /// `Some` once it has failed.
     pub(crate) record: Option<Box<Record<E>>>,
 }
@@ -61,8 +61,8 @@ impl<I, E> Queued<I, E> {
             record,
         } = self;
         let record = record.unwrap_or_else(Record::new);
-        let elapsed = Duration::from_nanos(now.saturating_sub(accepted));
-        let attempts = record.attempts;
+        let elapsed = now.saturating_sub(accepted);
+        let attempts = record.retry.attempts();
         Settled {
             input,
             index,
@@ -76,7 +76,9 @@ impl<I, E> Queued<I, E> {
     /// Drops the user's values one by one, since each may panic in its destructor.
     pub(crate) fn discard(self) {
         unwind::discard(self.input);
-        unwind::discard(self.record);
+        if let Some(record) = self.record {
+            record.discard();
+        }
     }
 
     /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.
@@ -88,7 +90,9 @@ impl<I, E> Queued<I, E> {
             record,
         } = self;
         let attempts = attempts(record.as_deref()).saturating_add(1);
-        unwind::discard(record);
+        if let Some(record) = record {
+            record.discard();
+        }
         Settled {
             input,
             index,

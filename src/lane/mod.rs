@@ -38,6 +38,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use crate::clock::Nanos;
 use crate::crew::Crew;
 use crate::give_up::GiveUpReason;
+use crate::policy::Requeue;
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Padded};
 
@@ -57,6 +58,8 @@ pub(crate) struct Core<I, T, E> {
     /// A hint to the iterator, which saves it visits: set when a worker found the queue empty.
     hungry: AtomicBool,
     announcer: Announcer,
+    /// Where a retried job joins the queue.
+    place: Requeue,
     pub(crate) counts: Arc<Counts>,
     pub(crate) window: usize,
     threads: usize,
@@ -98,7 +101,7 @@ enum Gate {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    pub(crate) fn new(window: usize, threads: usize, announcer: Announcer) -> Self {
+    pub(crate) fn new(window: usize, threads: usize, place: Requeue, announcer: Announcer) -> Self {
         let state = State {
             gate: Gate::Open,
             queued: VecDeque::new(),
@@ -120,6 +123,7 @@ impl<I, T, E> Core<I, T, E> {
             room: Condvar::new(),
             hungry: AtomicBool::new(true),
             announcer,
+            place,
             counts: Arc::default(),
             window,
             threads,
@@ -228,6 +232,14 @@ impl<I, T, E> State<I, T, E> {
         let missing = wanted.saturating_sub(self.tokens);
         self.tokens += missing;
         missing
+    }
+
+    /// Queues a job that is to be retried.
+    fn requeue(&mut self, place: Requeue, job: Queued<I, E>) {
+        match place {
+            Requeue::Back => self.queued.push_back(job),
+            Requeue::Front => self.queued.push_front(job),
+        }
     }
 
     /// What the sleeping iterator would wake for.

@@ -73,8 +73,9 @@ impl<I, T, E> Core<I, T, E> {
             if state.parked.peek().is_none_or(|first| first.due > now) {
                 break;
             }
-            let job = state.parked.pop().map(|parked| parked.job);
-            state.queued.extend(job);
+            if let Some(parked) = state.parked.pop() {
+                state.requeue(self.place, parked.job);
+            }
         }
         let again = state
             .parked
@@ -118,7 +119,7 @@ impl<I, T, E> Core<I, T, E> {
         let settled = match (ran, state.gate) {
             (Ran::Settled(settled), _) => settled,
             (Ran::Retry(job), Gate::Open | Gate::Closed) => {
-                state.queued.push_back(job);
+                state.requeue(self.place, job);
                 return leftover;
             }
             (Ran::Park(due, job), Gate::Open | Gate::Closed) => {

@@ -21,8 +21,10 @@
 //! *Push against stop.* Who pushes work looks (fence) whether the pool has stopped meanwhile and, if so, sweeps the queue;
 //! who stops the pool sets the phase, then (fence) sweeps. The timer and the batches decide the same under their locks.
 
+mod threads;
+
 use crate::clock::{Clock, Nanos, deadline_after};
-use crate::policy::RetryPolicy;
+use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::stats::{Counts, Stats};
@@ -58,8 +60,8 @@ pub(crate) trait Lane<'p>: Work<'p> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     Done,
-    Requeue,
-    ParkUntil(Nanos),
+    Requeue(Requeue),
+    ParkUntil(Nanos, Requeue),
 }
 
 /// What the timer does for a lane.
@@ -76,7 +78,7 @@ type Batches<'p> = Registry<dyn Lane<'p> + 'p>;
 
 /// What the timer carries. A lane keeps its own parked jobs, and dies with its iterator; a single job has only this.
 pub(crate) enum Parked<'p> {
-    Job(SharedWork<'p>),
+    Job(SharedWork<'p>, Requeue),
     Lane(WeakLane<'p>),
 }
 
@@ -86,7 +88,7 @@ const LEAVING: Duration = Duration::from_millis(50);
 impl Key for Parked<'_> {
     fn is_live(&self) -> bool {
         match self {
-            Self::Job(_) => true,
+            Self::Job(..) => true,
             Self::Lane(lane) => lane.strong_count() > 0,
         }
     }
@@ -227,7 +229,14 @@ impl<'p> Crew<'p> {
 
     /// Adds work at the back of the work channel; never blocks.
     pub(crate) fn push(&self, work: SharedWork<'p>) {
-        self.queue.push(work);
+        self.push_at(Requeue::Back, work);
+    }
+
+    fn push_at(&self, place: Requeue, work: SharedWork<'p>) {
+        match place {
+            Requeue::Back => self.queue.push(work),
+            Requeue::Front => self.queue.push_front(work),
+        }
         fence(Ordering::SeqCst);
         if self.phase() == STOPPED {
             self.sweep();
@@ -246,7 +255,7 @@ impl<'p> Crew<'p> {
 
     /// Parks work until `due`.
     pub(crate) fn park(&self, due: Nanos, parked: Parked<'p>) {
-        if let Err(Parked::Job(work)) = self.timer.insert(due, parked) {
+        if let Err(Parked::Job(work, _)) = self.timer.insert(due, parked) {
             work.give_up(self);
             unwind::discard(work);
         }
@@ -257,50 +266,6 @@ impl<'p> Crew<'p> {
             work.give_up(self);
             unwind::discard(work);
         }
-    }
-
-    // Threads.
-
-    /// The life of a worker, which has the counts of this index to itself.
-    pub(crate) fn work(&self, index: usize) {
-        let _presence = self.enter();
-        let counts = &self.workers[index];
-        while let Some(work) = self.queue.pop() {
-            let next = if self.phase() == STOPPED {
-                work.give_up(self);
-                Next::Done
-            } else {
-                work.run(self, counts)
-            };
-            match next {
-                Next::Done => unwind::discard(work),
-                Next::Requeue => self.push(work),
-                Next::ParkUntil(due) => self.park(due, Parked::Job(work)),
-            }
-        }
-    }
-
-    /// The life of the timer's thread.
-    pub(crate) fn keep_time(&self) {
-        let _presence = self.enter();
-        self.timer.run(|parked, now| match parked {
-            Parked::Job(work) => self.push(work),
-            Parked::Lane(weak) => {
-                let Some(lane) = weak.upgrade() else { return };
-                let Due { tokens, again } = lane.due(now);
-                self.push_tokens(&lane, tokens);
-                if let Some(due) = again {
-                    self.park(due, Parked::Lane(weak));
-                }
-                // The iterator may have gone meanwhile; then the batch's job function is dropped with this reference.
-                self.push(Arc::new(Farewell { _lane: lane }));
-            }
-        });
-    }
-
-    fn enter(&self) -> Presence<'_, 'p> {
-        CREW.set(self.id);
-        Presence { crew: self }
     }
 
     fn end_threads(&self) {
@@ -368,7 +333,7 @@ impl<'p> Crew<'p> {
         // First, because user code that runs below may wait for the threads.
         self.end_threads();
         for parked in self.timer.stop() {
-            if let Parked::Job(work) = parked {
+            if let Parked::Job(work, _) = parked {
                 work.give_up(self);
                 unwind::discard(work);
             }
@@ -402,31 +367,6 @@ impl<'p> Crew<'p> {
             }
         }
         true
-    }
-}
-
-/// A reference that is to be dropped by a worker, since the timer's thread runs no user code.
-struct Farewell<'p> {
-    _lane: SharedLane<'p>,
-}
-
-impl<'p> Work<'p> for Farewell<'p> {
-    fn run(&self, _crew: &Crew<'p>, _counts: &Counts) -> Next {
-        Next::Done
-    }
-
-    fn give_up(&self, _crew: &Crew<'p>) {}
-}
-
-/// A thread of the pool, for as long as it lives.
-struct Presence<'a, 'p> {
-    crew: &'a Crew<'p>,
-}
-
-impl Drop for Presence<'_, '_> {
-    fn drop(&mut self) {
-        *self.crew.alive.lock() -= 1;
-        self.crew.ended.notify_all();
     }
 }
 
