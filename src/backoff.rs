@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Nanos, nanos};
 use crate::sync::{Arc, Mutex};
+use crate::unwind::Contained;
 
 /// The delays of one failing job, by the caller's own iterator.
 pub(crate) type Delays = Box<dyn Iterator<Item = Duration> + Send>;
@@ -25,7 +26,7 @@ pub(crate) enum Backoff {
     /// Drawn between `base` and three times the previous delay: "decorrelated jitter" of Marc Brooker (see [`Jitter`]).
     Decorrelated(Nanos),
     /// Whatever the caller's iterator says, made anew for each failing job.
-    Delays(Arc<dyn Fn() -> Delays + Send + Sync>),
+    Delays(Arc<Contained<Box<dyn Fn() -> Delays + Send + Sync>>>),
 }
 
 /// What a job remembers from retry to retry, beside its policy. Small, since a million of them may be parked.
@@ -41,7 +42,7 @@ pub(crate) enum RetryState {
         attempts: u32,
         /// Boxed twice, so that those who use no iterator do not pay for a wide pointer; in a mutex, which nobody locks, because what
         /// holds this is `Sync`.
-        delays: Box<Mutex<Delays>>,
+        delays: Box<Mutex<Contained<Delays>>>,
     },
 }
 
@@ -89,7 +90,7 @@ impl Backoff {
     pub(crate) fn prepare(&self, state: &mut RetryState) {
         if let (Self::Delays(make), RetryState::Plain { attempts, .. }) = (self, &*state) {
             let attempts = *attempts;
-            let delays = Box::new(Mutex::new(make()));
+            let delays = Box::new(Mutex::new(Contained::new(make())));
             *state = RetryState::Delays { attempts, delays };
         }
     }
@@ -255,9 +256,9 @@ mod tests {
             ceilings(&Backoff::Fibonacci(10), 2.0, 1..=6),
             [10, 10, 20, 30, 50, 80]
         );
-        let delays = Backoff::Delays(Arc::new(|| {
+        let delays = Backoff::Delays(Arc::new(Contained::new(Box::new(|| {
             Box::new([3, 1].map(Duration::from_nanos).into_iter())
-        }));
+        }))));
         assert_eq!(ceilings(&delays, 2.0, 1..=9), [3, 1]);
     }
 

@@ -8,14 +8,15 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::error::PolicyError;
 use crate::sync::{Arc, Mutex};
 
-/// Limits the retries of all jobs that share it to a share of their successes, plus a number per second that is always there. In an
+/// Limits the retries of all jobs that share it to a share of their successes, plus a number per second that needs no success. In an
 /// outage, when everything fails, retries then cost a few percent of the load instead of multiplying it.
 ///
 /// Clones share one balance, across jobs, batches and pools. A success deposits `ratio`; a retry withdraws 1 when it is
 /// **decided**, and if that is not there the job gives up at once as [`BudgetExhausted`](crate::GiveUpReason::BudgetExhausted).
 /// What a retry withdrew comes back if its job is cancelled before it runs. Deposits and withdrawals are forgotten after
 /// `window`, in tenths of it: the first of them up to a tenth earlier. The idea and the figures are those of `RetryBudget` in
-/// Twitter's Finagle, which deposits for every request; here only a success pays.
+/// Twitter's Finagle, which deposits for every request; here only a success pays. A burst that has spent the deposits and the
+/// reserve leaves nothing until it is forgotten.
 ///
 /// | setting | default |
 /// |---|---|
@@ -70,13 +71,15 @@ struct Ledger {
 impl Settings {
     fn deposit(self) -> Milli {
         // The cast saturates, and `validate` refuses what is not a number.
-        (self.ratio * RETRY as f64) as Milli
+        (self.ratio * RETRY as f64).round() as Milli
     }
 
     /// What is always there.
     fn reserve(self) -> Milli {
         let retries = f64::from(self.min_per_second) * self.window.as_secs_f64();
-        (retries * RETRY as f64) as Milli
+        // A short window holds one retry at least, if any are promised.
+        let least = if self.min_per_second > 0 { RETRY } else { 0 };
+        ((retries * RETRY as f64) as Milli).max(least)
     }
 
     fn part_at(self, now: Nanos) -> u64 {
@@ -124,7 +127,7 @@ impl RetryBudget {
         }
     }
 
-    /// How many retries a success pays for, in thousandths (what is less counts as 0); finite and not negative. Default: 0.2. The budget that is returned has a balance of its
+    /// How many retries a success pays for, in whole thousandths; finite and not negative. Default: 0.2. The budget that is returned has a balance of its
     /// own, so set first, then clone.
     #[must_use]
     pub fn ratio(self, retries_per_success: f64) -> Self {

@@ -9,7 +9,7 @@ use crate::backoff::RetryState;
 use crate::budget::Charge;
 use crate::clock::Nanos;
 use crate::sync::{Arc, Mutex};
-use crate::unwind::{self, Payload};
+use crate::unwind::{Contained, Payload};
 
 /// Why a job ended without success.
 ///
@@ -32,7 +32,7 @@ pub enum GiveUpReason {
     ElapsedExhausted,
     /// The shared retry budget was empty.
     BudgetExhausted,
-    /// The job panicked, or the predicate that judged its error did.
+    /// The job panicked, or what judged it did: a predicate, or the policy's iterator of delays.
     Panicked,
     /// The time allowed for the whole job ran out.
     DeadlineExceeded,
@@ -117,8 +117,8 @@ pub struct Panic {
 struct PanicInner {
     message: String,
     job_name: Option<Arc<str>>,
-    /// Behind a mutex because a payload need not be `Sync`, and this value is.
-    payload: Mutex<Payload>,
+    /// Behind a mutex because a payload need not be `Sync`, and this value is. Its destructor may panic.
+    payload: Mutex<Contained<Payload>>,
 }
 
 impl Panic {
@@ -133,7 +133,7 @@ impl Panic {
         let inner = PanicInner {
             message,
             job_name,
-            payload: Mutex::new(payload),
+            payload: Mutex::new(Contained::new(payload)),
         };
         Self {
             inner: Box::new(inner),
@@ -156,7 +156,7 @@ impl Panic {
     /// [`std::panic::resume_unwind`].
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
-        self.inner.payload.into_inner()
+        self.inner.payload.into_inner().into_inner()
     }
 }
 
@@ -202,7 +202,8 @@ pub struct GiveUp<E> {
 pub struct FailedAttempt<E> {
     number: u32,
     ended: Nanos,
-    error: AttemptError<E>,
+    /// The user's errors are dropped one by one, wherever: each may panic in its destructor.
+    error: Contained<AttemptError<E>>,
 }
 
 impl<E> FailedAttempt<E> {
@@ -230,7 +231,7 @@ impl<E: fmt::Debug> fmt::Debug for FailedAttempt<E> {
         f.debug_struct("FailedAttempt")
             .field("number", &self.number)
             .field("elapsed", &self.elapsed())
-            .field("error", &self.error)
+            .field("error", self.error())
             .finish()
     }
 }
@@ -266,36 +267,24 @@ impl<E> Record<E> {
     /// Notes that an attempt has failed, and keeps the last `kept` of them. User code is dropped here: the oldest error.
     pub(crate) fn note(&mut self, number: u32, error: AttemptError<E>, ended: Nanos, kept: usize) {
         self.retry.set_attempts(number);
+        let error = Contained::new(error);
         let before = self.last.replace(FailedAttempt {
             number,
             ended,
             error,
         });
-        let forgotten = match before {
-            Some(before) if kept > 1 => {
-                let earlier = self.earlier.get_or_insert_default();
-                let forgotten = if earlier.len() + 1 >= kept {
-                    earlier.pop_front()
-                } else {
-                    None
-                };
-                earlier.push_back(before);
-                forgotten
-            }
-            before => before,
+        let Some(before) = before.filter(|_| kept > 1) else {
+            return;
         };
-        unwind::discard(forgotten);
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.push_back(before);
+        if earlier.len() >= kept {
+            earlier.pop_front();
+        }
     }
 
     pub(crate) fn last_error(&self) -> Option<&AttemptError<E>> {
         self.last.as_ref().map(FailedAttempt::error)
-    }
-
-    /// Drops the user's errors one by one, since each may panic in its destructor.
-    pub(crate) fn discard(self) {
-        unwind::discard(self.retry);
-        unwind::discard(self.last);
-        unwind::discard_all(self.earlier.into_iter().flat_map(|earlier| *earlier));
     }
 
     pub(crate) fn give_up(mut self: Box<Self>, reason: GiveUpReason, elapsed: Nanos) -> GiveUp<E> {
@@ -326,7 +315,8 @@ impl<E> GiveUp<E> {
         Duration::from_nanos(self.record.elapsed)
     }
 
-    /// The error that the last attempt returned; `None` if it panicked or timed out, or none was made.
+    /// The error that the last attempt returned; `None` if it returned none (it panicked, timed out, or its value was rejected), or
+    /// none was made.
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         match self.last_error() {
@@ -371,7 +361,7 @@ impl<E> GiveUp<E> {
     /// How the last attempt failed, by value.
     #[must_use]
     pub fn into_last_error(self) -> Option<AttemptError<E>> {
-        self.record.last.map(|failed| failed.error)
+        self.record.last.map(|failed| failed.error.into_inner())
     }
 
     /// The record, for a job that its caller sends back to work.

@@ -36,7 +36,7 @@ impl<F, T, E> Todo<'_, F, T, E> {
     /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
     pub(crate) fn free(self) -> Option<Box<Record<E>>> {
         unwind::discard(self.job);
-        drop(self.options);
+        unwind::discard(self.options);
         self.record
     }
 }
@@ -140,7 +140,7 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
         {
             unwind::contain(|| hook(&give_up));
         }
-        drop(options);
+        unwind::discard(options);
         self.slot.set(Err(give_up));
     }
 }
@@ -179,9 +179,7 @@ where
         let outcome = attempt(&rules, &subject, record, job);
         match outcome {
             Outcome::Succeeded(value) => {
-                if let Some(record) = todo.free() {
-                    record.discard();
-                }
+                drop(todo.free());
                 counts.succeeded.bump(1);
                 self.slot.set(Ok(value));
             }

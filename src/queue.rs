@@ -3,11 +3,13 @@
 //! The channel is unbounded, so a push never blocks; how much is let in is decided elsewhere. One pill ends any number of
 //! workers: whoever takes it hands it on. Work that was pushed behind the pill still comes out first.
 //!
-//! Work at the front lies in a second channel, which is looked at first. With each such work a token goes into the first channel, to
-//! wake a worker that sleeps there; who takes a token that finds nothing at the front goes on. Until something is pushed to
-//! the front for the first time, looking there is one read of a flag.
+//! Work at the front lies in a second channel, which is looked at first. A token in the first channel wakes a worker that sleeps
+//! there. `spare` is the number of tokens in the channel less that of works at the front: who pushes puts a token only if none is
+//! spare, so tokens do not pile up. No wake-up is lost: the pusher adds the work, then takes from `spare`; who receives a
+//! token takes from `spare`, then looks for work. So either the pusher sees the token gone and puts another, or the receiver sees
+//! the work. Until something is pushed to the front for the first time, looking there is one read of a flag.
 
-use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
+use crate::sync::{AtomicBool, AtomicI64, Ordering, Receiver, Sender, unbounded};
 
 /// A queue of `W` for many threads.
 #[derive(Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct Queue<W> {
     front_sender: Sender<W>,
     front: Receiver<W>,
     front_used: AtomicBool,
+    spare: AtomicI64,
     /// Invariant: one pill at the most. Two would keep their takers handing them on for ever, each seeing the other's.
     stopped: AtomicBool,
 }
@@ -39,6 +42,7 @@ impl<W> Queue<W> {
             front_sender,
             front,
             front_used: AtomicBool::new(false),
+            spare: AtomicI64::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -55,17 +59,34 @@ impl<W> Queue<W> {
         }
         // ORDERING: a hint; whoever takes the token looks without it.
         self.front_used.store(true, Ordering::Relaxed);
-        self.put(Item::Token);
+        // ORDERING: AcqRel, with the other accesses of `spare`: the proof at the top needs all of them in one order.
+        if self.spare.fetch_sub(1, Ordering::AcqRel) <= 0 {
+            self.spare.fetch_add(1, Ordering::AcqRel);
+            self.put(Item::Token);
+        }
     }
 
     fn pop_front(&self) -> Option<W> {
         // ORDERING: see `push_front`.
-        let used = self.front_used.load(Ordering::Relaxed);
-        if used {
-            self.front.try_recv().ok()
+        if self.front_used.load(Ordering::Relaxed) {
+            self.take_front()
         } else {
             None
         }
+    }
+
+    fn take_front(&self) -> Option<W> {
+        let work = self.front.try_recv().ok()?;
+        // ORDERING: see `push_front`.
+        self.spare.fetch_add(1, Ordering::AcqRel);
+        Some(work)
+    }
+
+    /// A token was received: the work that it stands for, if nobody has taken that before.
+    fn redeem(&self) -> Option<W> {
+        // ORDERING: see `push_front`; before the look.
+        self.spare.fetch_sub(1, Ordering::AcqRel);
+        self.take_front()
     }
 
     /// Takes the work at the front; blocks while there is none. `None` once the queue is stopped and empty.
@@ -77,7 +98,7 @@ impl<W> Queue<W> {
             match self.receiver.recv() {
                 Ok(Item::Work(work)) => return Some(work),
                 Ok(Item::Token) => {
-                    if let Ok(work) = self.front.try_recv() {
+                    if let Some(work) = self.redeem() {
                         return Some(work);
                     }
                 }
@@ -97,12 +118,16 @@ impl<W> Queue<W> {
     pub(crate) fn try_pop(&self) -> Option<W> {
         let mut pill = false;
         let work = loop {
-            if let Ok(work) = self.front.try_recv() {
+            if let Some(work) = self.pop_front() {
                 break Some(work);
             }
             match self.receiver.try_recv() {
                 Ok(Item::Work(work)) => break Some(work),
-                Ok(Item::Token) => {}
+                Ok(Item::Token) => {
+                    if let Some(work) = self.redeem() {
+                        break Some(work);
+                    }
+                }
                 Ok(Item::Pill) => pill = true,
                 Err(_) => break None,
             }
@@ -168,6 +193,27 @@ mod tests {
         queue.push_front(5);
         queue.stop();
         assert_eq!((queue.pop(), queue.pop()), (Some(5), None));
+    }
+
+    #[test]
+    fn tokens_of_the_front_do_not_pile_up() {
+        let queue = Queue::new();
+        for n in 0..1_000 {
+            queue.push_front(n);
+            assert_eq!(queue.pop(), Some(n));
+        }
+        assert!(queue.receiver.len() <= 1);
+        // A sleeper is woken each time.
+        std::thread::scope(|scope| {
+            let (sender, taken) = std::sync::mpsc::channel();
+            scope
+                .spawn(|| std::iter::from_fn(|| queue.pop()).try_for_each(move |n| sender.send(n)));
+            for n in 0..1_000 {
+                queue.push_front(n);
+                assert_eq!(taken.recv(), Ok(n));
+            }
+            queue.stop();
+        });
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
+};
 pub(crate) use std::sync::{Arc, Weak};
 
 /// A value on cache lines of its own, so that threads that write it do not slow down those that read its neighbours. Two lines

@@ -46,6 +46,14 @@ impl<V> Contained<V> {
     pub(crate) fn new(value: V) -> Self {
         Self(Some(value))
     }
+
+    /// The value itself, which is its owner's from now on.
+    pub(crate) fn into_inner(mut self) -> V {
+        match self.0.take() {
+            Some(value) => value,
+            None => unreachable!("the value is there until it is dropped"),
+        }
+    }
 }
 
 impl<V> std::ops::Deref for Contained<V> {
@@ -53,6 +61,15 @@ impl<V> std::ops::Deref for Contained<V> {
 
     fn deref(&self) -> &V {
         match &self.0 {
+            Some(value) => value,
+            None => unreachable!("the value is there until it is dropped"),
+        }
+    }
+}
+
+impl<V> std::ops::DerefMut for Contained<V> {
+    fn deref_mut(&mut self) -> &mut V {
+        match &mut self.0 {
             Some(value) => value,
             None => unreachable!("the value is there until it is dropped"),
         }

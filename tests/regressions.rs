@@ -329,3 +329,91 @@ fn a_cancelled_jobs_two_times_agree() {
     let done = batch.next().unwrap();
     assert_eq!(done.result().unwrap_err().elapsed(), done.elapsed());
 }
+
+#[test]
+fn a_policy_and_a_history_with_destructors_that_panic_end_nothing() {
+    let pool = pool(1);
+    let captured = Bomb;
+    let delays = RetryPolicy::from_delays(move || {
+        let _ = &captured;
+        let item = Bomb;
+        std::iter::from_fn(move || {
+            let _ = &item;
+            Some(ms(1))
+        })
+    });
+    assert!(
+        pool.job(|| Ok::<_, ()>(1))
+            .retry(delays.clone())
+            .submit()
+            .wait()
+            .is_ok()
+    );
+    let fail = || Err::<(), _>(Bomb);
+    drop(pool.job(fail).errors_kept(3).retry(delays.clone()).submit());
+    let batch = pool
+        .batch(0..5, move |_| fail())
+        .errors_kept(3)
+        .retry(delays);
+    let mut batch = batch.as_completed();
+    drop(batch.next());
+    drop(batch);
+    assert!(pool.submit(|| Ok::<_, ()>(())).wait().is_ok());
+    pool.shutdown();
+    let stats = pool.stats();
+    assert_eq!(stats.accepted(), stats.succeeded() + stats.gave_up());
+}
+
+#[test]
+fn retries_at_the_front_leave_nothing_behind_in_the_work_channel() {
+    let pool = pool(1);
+    let policy = RetryPolicy::immediate()
+        .max_attempts(200_000)
+        .requeue(retry_pool::Requeue::Front);
+    assert!(
+        pool.job(|| Err::<(), _>(()))
+            .retry(policy)
+            .submit()
+            .wait()
+            .is_err()
+    );
+    let submitted = Instant::now();
+    let waited = pool
+        .submit(move || Ok::<_, ()>(submitted.elapsed()))
+        .wait()
+        .unwrap();
+    assert!(waited < ms(50), "{waited:?}");
+}
+
+#[test]
+fn jobs_that_come_due_together_at_the_front_run_in_the_order_of_their_due_times() {
+    let pool = pool(1);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&order);
+    let run = move |n: &u32| {
+        if retry_pool::Attempt::current().number() == 1 {
+            return Err(());
+        }
+        seen.lock().unwrap().push(*n);
+        Ok(())
+    };
+    let policy = RetryPolicy::fixed(ms(20)).requeue(retry_pool::Requeue::Front);
+    let (gate, keeper) = gate();
+    let mut batch = pool.batch(0..20, run).retry(policy).as_completed();
+    assert!(batch.next_timeout(ms(5)).is_err());
+    // The worker is held until all are due.
+    let held = pool.submit(move || {
+        gate.pass();
+        Ok::<_, ()>(())
+    });
+    keeper.await_arrivals(1);
+    thread::sleep(ms(40));
+    keeper.let_through(1);
+    held.wait().unwrap();
+    assert_eq!(batch.count(), 20);
+    assert!(
+        order.lock().unwrap().is_sorted(),
+        "{:?}",
+        order.lock().unwrap()
+    );
+}

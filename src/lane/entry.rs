@@ -76,9 +76,6 @@ impl<I, E> Queued<I, E> {
     /// Drops the user's values one by one, since each may panic in its destructor.
     pub(crate) fn discard(self) {
         unwind::discard(self.input);
-        if let Some(record) = self.record {
-            record.discard();
-        }
     }
 
     /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.
@@ -90,9 +87,7 @@ impl<I, E> Queued<I, E> {
             record,
         } = self;
         let attempts = attempts(record.as_deref()).saturating_add(1);
-        if let Some(record) = record {
-            record.discard();
-        }
+        drop(record);
         Settled {
             input,
             index,

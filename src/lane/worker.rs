@@ -5,6 +5,7 @@ use super::{Core, Gate, Queued, Settled, State};
 use crate::clock::Nanos;
 use crate::crew::Due;
 use crate::give_up::GiveUpReason;
+use crate::policy::Requeue;
 use crate::sync::Ordering;
 
 /// How many due jobs change their place in one visit.
@@ -69,14 +70,16 @@ impl<I, T, E> Core<I, T, E> {
         if state.armed <= now {
             state.armed = Nanos::MAX;
         }
-        for _ in 0..BITE {
-            if state.parked.peek().is_none_or(|first| first.due > now) {
-                break;
-            }
-            if let Some(parked) = state.parked.pop() {
-                state.requeue(self.place, parked.job);
-            }
+        let mut due = Vec::new();
+        while due.len() < BITE && state.parked.peek().is_some_and(|first| first.due <= now) {
+            due.extend(state.parked.pop().map(|parked| parked.job));
         }
+        // What is due first is to be taken first, also from the front.
+        if self.place == Requeue::Front {
+            due.reverse();
+        }
+        due.into_iter()
+            .for_each(|job| state.requeue(self.place, job));
         let again = state
             .parked
             .peek()

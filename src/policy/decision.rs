@@ -27,8 +27,8 @@ pub(crate) struct Draw {
 }
 
 impl RetryPolicy {
-    /// The delays before retry 1, 2, 3 … of one job, as a pool with this `jitter_seed` would draw them: at most one less than
-    /// `max_attempts`. A pure function, for tests of a policy that need neither a thread nor a sleep. Hints, `max_elapsed` and the
+    /// The delays before retry 1, 2, 3 … of the single job that was accepted as number `job` (from 0), as a pool with this
+    /// `jitter_seed` would draw them: at most one less than `max_attempts`. A batch mixes its own number into the seed. A pure function, for tests of a policy that need neither a thread nor a sleep. Hints, `max_elapsed` and the
     /// budget depend on what happens, and are left out.
     ///
     /// ```
@@ -54,7 +54,7 @@ impl RetryPolicy {
     }
 
     /// The delay before the retry that follows on `attempt`, as a pool with this `jitter_seed` would draw it, given the delay before
-    /// (which only [`decorrelated`](Self::decorrelated) looks at). `None` if `attempt` is the last. Zero means at once.
+    /// (which only [`decorrelated`](Self::decorrelated) looks at; an iterator of delays is stepped through up to there). `None` if `attempt` is the last. Zero means at once.
     #[must_use]
     pub fn delay(
         &self,

@@ -8,11 +8,12 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::{Backoff, Delays, Jitter};
 use crate::budget::RetryBudget;
 use crate::clock::{Nanos, nanos};
 use crate::error::PolicyError;
 use crate::sync::Arc;
+use crate::unwind::Contained;
 
 /// What a predicate says of one failure.
 ///
@@ -183,8 +184,9 @@ impl RetryPolicy {
     where
         I: Iterator<Item = Duration> + Send + 'static,
     {
+        let make: Box<dyn Fn() -> Delays + Send + Sync> = Box::new(move || Box::new(delays()));
         Self::new(
-            Backoff::Delays(Arc::new(move || Box::new(delays()))),
+            Backoff::Delays(Arc::new(Contained::new(make))),
             Jitter::None,
         )
     }
@@ -210,9 +212,9 @@ impl RetryPolicy {
         }
     }
 
-    /// The time from the job's submission after which no attempt begins, on the monotonic clock. If the next one would be due
-    /// later, the job gives up **now**, as [`ElapsedExhausted`](crate::GiveUpReason::ElapsedExhausted). A running attempt is not
-    /// interrupted. Default: none.
+    /// The time from the job's first submission, on the monotonic clock, after which no attempt is scheduled. If the next one would be
+    /// due later, the job gives up **now**, as [`ElapsedExhausted`](crate::GiveUpReason::ElapsedExhausted). What a due job waits for a
+    /// free worker is not counted, and a running attempt is not interrupted. Default: none.
     pub fn max_elapsed(self, elapsed: Duration) -> Self {
         Self {
             max_elapsed: Some(nanos(elapsed)),
@@ -298,7 +300,7 @@ impl RetryPolicy {
     /// - [`InitialOverMax`](PolicyError::InitialOverMax): the first delay is longer than the cap.
     /// - [`HotLoop`](PolicyError::HotLoop): `immediate().unlimited()` without a budget or `hot_loop_ok()`.
     /// - [`BudgetRatio`](PolicyError::BudgetRatio), [`ZeroBudgetWindow`](PolicyError::ZeroBudgetWindow): a budget with a ratio that is
-    ///   negative or not a number, or with a window of 0.
+    ///   negative, infinite or not a number, or with a window of 0.
     ///
     /// ```
     /// use retry_pool::RetryPolicy;
