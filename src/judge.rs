@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::attempt::{Attempt, Texts};
 use crate::clock::{Clock, Nanos};
-use crate::give_up::{AttemptError, GiveUpReason, Panic, Record};
+use crate::give_up::{AttemptError, GiveUpReason, Record};
+use crate::panic::Panic;
 use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
 use crate::sync::Arc;
 use crate::unwind::{self, Payload};

@@ -137,6 +137,8 @@ mod policy;
 
 mod give_up;
 
+mod panic;
+
 mod budget;
 
 mod backoff;
@@ -166,10 +168,11 @@ pub use channel::BatchSender;
 pub use completed::AsCompleted;
 pub use completion::Completion;
 pub use error::{BuildError, PolicyError, SendError, TimedOut};
-pub use give_up::{AttemptError, FailedAttempt, GiveUp, GiveUpReason, Panic};
+pub use give_up::{AttemptError, FailedAttempt, GiveUp, GiveUpReason};
 pub use handle::JobHandle;
 pub use in_order::InOrder;
 pub use judge::NextAttempt;
+pub use panic::Panic;
 pub use policy::{PanicPolicy, Requeue, RetryPolicy, Verdict};
 pub use pool::{RetryPool, ShutdownReport};
 pub use report::{BatchReport, Progress};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 29] = [
+const FLOORS: [&str; 30] = [
     "pool",
     "builder",
     "single",
@@ -26,6 +26,7 @@ const FLOORS: [&str; 29] = [
     "stats",
     "policy",
     "give_up",
+    "panic",
     "budget",
     "backoff",
     "error",

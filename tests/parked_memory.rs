@@ -1,26 +1,14 @@
 //! What a parked retry costs. One test, since it looks at the size of the process.
 #![cfg(target_os = "linux")]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::resident;
 use retry_pool::{RetryPolicy, RetryPool};
-
-/// The resident size of the process in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        * 1_024
-}
 
 #[test]
 fn a_million_parked_retries_cost_at_most_two_hundred_bytes_each() {

@@ -96,3 +96,18 @@ impl Drop for Live {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
+
+/// The resident size of the process in bytes.
+pub(crate) fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1_024
+}
