@@ -73,16 +73,16 @@ pub(crate) fn attempt<I, T, E>(
     let texts = texts(rules, subject, record.as_deref_mut());
     let (result, mark) = Attempt::during(number, last, texts, || unwind::catch(job));
     let error = match result {
-        Ok(Ok(value)) => match unwind::catch(|| rules.accept.is_none_or(|accept| accept(&value))) {
-            Ok(true) => {
+        Ok(Ok(value)) => match rules.accept.map(|accept| unwind::catch(|| accept(&value))) {
+            None | Some(Ok(true)) => {
                 rules.policy.reward();
                 return Outcome::Succeeded(value);
             }
-            Ok(false) => {
+            Some(Ok(false)) => {
                 unwind::discard(value);
                 AttemptError::Rejected
             }
-            Err(payload) => {
+            Some(Err(payload)) => {
                 unwind::discard(value);
                 return broken(rules, subject, record, number, payload);
             }
@@ -187,6 +187,9 @@ fn texts<I, T, E>(
     subject: &Subject<'_, I>,
     record: Option<&mut Record<E>>,
 ) -> Option<Texts> {
+    if record.is_none() && subject.name.is_none() {
+        return None;
+    }
     let previous_error = record.and_then(|record| {
         if let Some(charge) = record.charge.take() {
             charge.spend();
