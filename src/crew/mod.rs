@@ -23,6 +23,9 @@
 
 mod threads;
 
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use crate::clock::{Clock, Nanos, deadline_after};
 use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
@@ -33,9 +36,6 @@ use crate::sync::{
 };
 use crate::timer::{Key, Timer};
 use crate::unwind;
-
-use std::cell::Cell;
-use std::time::{Duration, Instant};
 
 /// What the work channel carries: a single job, or a token that says "help this batch".
 pub(crate) trait Work<'p>: Send + Sync {
