@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{ms, pool};
+use common::{await_worker, ms, pool};
 use retry_pool::{Attempt, GiveUpReason, RetryPolicy, RetryPool, Verdict};
 
 const UNIT: Duration = Duration::from_millis(10);
@@ -232,12 +232,10 @@ fn batches_and_single_jobs_share_the_pool() {
 
 #[test]
 fn shutdown_does_not_wait_for_a_backoff() {
-    let pool = RetryPool::with_threads(2);
+    let pool = RetryPool::with_threads(1);
     let minute = RetryPolicy::fixed(Duration::from_secs(60));
     let parked = pool.job(|| Err::<(), _>(())).retry(minute).submit();
-    while parked.attempts() == 0 {
-        std::thread::yield_now();
-    }
+    await_worker(&pool);
     let begun = Instant::now();
     assert_eq!(pool.shutdown_timeout(ms(10)).gave_up(), 1);
     assert!(

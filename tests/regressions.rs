@@ -9,8 +9,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use std::{future::Future, pin::Pin, thread};
 
-use common::{Live, gate, ms, pool};
-use retry_pool::{GiveUpReason, JobHandle, RetryPolicy, RetryPool};
+use common::{Live, await_worker, gate, ms, pool};
+use retry_pool::{GiveUpReason, RetryPolicy, RetryPool};
 
 fn hourly() -> RetryPolicy {
     RetryPolicy::fixed(Duration::from_secs(3_600)).unlimited()
@@ -129,16 +129,14 @@ impl Wake for Closer {
 
 #[test]
 fn user_code_that_runs_in_a_shutdown_may_shut_down() {
-    let pool = Arc::new(pool(2));
+    let pool = Arc::new(pool(1));
     let closer = Closer(Arc::downgrade(&pool));
     let parked = pool.job(move || {
         let _ = &closer;
         Err::<(), _>(())
     });
     let mut parked = parked.retry(hourly()).submit();
-    while parked.attempts() == 0 {
-        thread::yield_now();
-    }
+    await_worker(&pool);
     let waker = Waker::from(Arc::new(Closer(Arc::downgrade(&pool))));
     assert!(
         Pin::new(&mut parked)
@@ -171,12 +169,10 @@ fn a_pool_may_be_dropped_by_a_thread_local_of_its_own_worker() {
 #[test]
 fn a_forced_shutdown_reports_what_it_gave_up() {
     let pool = pool(1);
-    let parked: Vec<_> = (0..5)
+    let _parked: Vec<_> = (0..5)
         .map(|_| pool.job(|| Err::<(), _>(())).retry(hourly()).submit())
         .collect();
-    while parked.iter().map(JobHandle::attempts).sum::<u32>() < 5 {
-        thread::yield_now();
-    }
+    await_worker(&pool);
     let report = pool.shutdown_now();
     assert_eq!((report.drained(), report.gave_up()), (0, 5));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use common::{gate, ms, pool};
+use common::{await_worker, gate, ms, pool};
 use retry_pool::{GiveUpReason, JobHandle, RetryPolicy, RetryPool};
 
 fn hourly() -> RetryPolicy {
@@ -326,9 +326,7 @@ fn drop_while_unwinding_gives_up_what_has_not_begun() {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let pool = pool(1);
         parked = Some(pool.job(|| Err::<(), _>(())).retry(hourly()).submit());
-        while parked.as_ref().unwrap().attempts() == 0 {
-            std::thread::yield_now();
-        }
+        await_worker(&pool);
         panic!("the caller fails");
     }));
     assert!(result.is_err());

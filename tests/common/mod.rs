@@ -23,6 +23,12 @@ pub(crate) fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
+/// Waits until the worker of a pool of one is done with what was submitted before: it has parked what failed.
+pub(crate) fn await_worker(pool: &RetryPool) {
+    assert_eq!(pool.stats().threads(), 1);
+    pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
+}
+
 /// A gate that jobs wait at until the test lets them through, one token for each job.
 #[derive(Clone)]
 pub(crate) struct Gate {
