@@ -1,10 +1,12 @@
 //! What a job can ask about the attempt that it is.
 
 use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
 
-use std::time::Duration;
-
+use crate::cancel::CancelToken;
+use crate::clock::deadline_after;
 use crate::policy::Verdict;
+use crate::roster::{blocking, current_post};
 use crate::sync::Arc;
 
 /// The attempt that the current thread is running.
@@ -32,11 +34,15 @@ pub struct Attempt {
     last: bool,
     job_name: Option<Arc<str>>,
     previous_error: Option<Arc<str>>,
+    deadline: Option<Instant>,
+    /// `None` outside a job.
+    token: Option<CancelToken>,
 }
 
 thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(1) };
     static LAST: Cell<bool> = const { Cell::new(false) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     /// What the job itself says of the error that it is about to return.
     static MARK: Cell<Option<Verdict>> = const { Cell::new(None) };
     static TEXTS: RefCell<Texts> = const { RefCell::new(Texts { job_name: None, previous_error: None }) };
@@ -66,6 +72,8 @@ impl Attempt {
             last: LAST.get(),
             job_name,
             previous_error,
+            deadline: DEADLINE.get(),
+            token: current_post().map(|post| post.token()),
         }
     }
 
@@ -93,6 +101,58 @@ impl Attempt {
     #[must_use]
     pub fn previous_error(&self) -> Option<&str> {
         self.previous_error.as_deref()
+    }
+
+    /// Was the attempt told to stop? By [`JobHandle::cancel`](crate::JobHandle::cancel), by the end of its batch or pool, or because its
+    /// time is over. A job that runs for long should ask now and then, and return early; what it returns still counts, a success as a
+    /// success. Always false outside a job.
+    ///
+    /// ```
+    /// use retry_pool::{Attempt, GiveUpReason, RetryPool};
+    ///
+    /// let pool = RetryPool::with_threads(1);
+    /// let (started, running) = std::sync::mpsc::channel();
+    /// let endless = pool.submit(move || {
+    ///     started.send(()).unwrap();
+    ///     let attempt = Attempt::current();
+    ///     while !attempt.is_cancelled() {
+    ///         std::thread::yield_now();
+    ///     }
+    ///     Err::<(), _>("stopped")
+    /// });
+    /// running.recv().unwrap();
+    /// assert!(endless.cancel());
+    /// assert_eq!(endless.wait().unwrap_err().reason(), GiveUpReason::Cancelled);
+    /// ```
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.token.as_ref().is_some_and(CancelToken::is_cancelled)
+    }
+
+    /// The token that is cancelled when the attempt is told to stop: to be handed to code that takes one. Outside a job it is a token
+    /// that nobody else has.
+    #[must_use]
+    pub fn cancel_token(&self) -> CancelToken {
+        self.token.clone().unwrap_or_default()
+    }
+
+    /// When the attempt's time is over: the earlier of its `attempt_timeout` and what is left of the `timeout` of its job or batch.
+    /// `None` without a limit.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Sleeps for `time`, but no longer than until the attempt is told to stop. True if the whole time has passed. The worker stays
+    /// occupied meanwhile; to wait before a retry is the policy's business.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use retry_pool::Attempt;
+    /// assert!(Attempt::current().sleep(Duration::from_millis(1)));
+    /// ```
+    pub fn sleep(&self, time: Duration) -> bool {
+        !self.cancel_token().wait_until(deadline_after(time))
     }
 
     /// Marks the error that the running attempt is about to return as permanent: the job ends as
@@ -129,11 +189,15 @@ impl Attempt {
         number: u32,
         last: bool,
         texts: Option<Texts>,
+        deadline: Option<Instant>,
         f: impl FnOnce() -> R,
     ) -> (R, Option<Verdict>) {
         NUMBER.set(number);
         LAST.set(last);
         MARK.set(None);
+        if deadline.is_some() {
+            DEADLINE.set(deadline);
+        }
         let has_texts = texts.is_some();
         if let Some(texts) = texts {
             TEXTS.set(texts);
@@ -141,9 +205,34 @@ impl Attempt {
         let result = f();
         NUMBER.set(1);
         LAST.set(false);
+        if deadline.is_some() {
+            DEADLINE.set(None);
+        }
         if has_texts {
             TEXTS.set(Texts::default());
         }
         (result, MARK.take())
+    }
+}
+
+impl CancelToken {
+    /// Waits until the token is cancelled, but not longer than `timeout`. True if it is cancelled. In a job, a spare worker takes the
+    /// place of the one that waits.
+    ///
+    /// # Panics
+    /// In a job, if the operating system refuses the spare thread.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use retry_pool::CancelToken;
+    /// let token = CancelToken::new();
+    /// assert!(!token.wait_timeout(Duration::from_millis(1)));
+    /// let other = token.clone();
+    /// std::thread::spawn(move || other.cancel());
+    /// assert!(token.wait_timeout(Duration::MAX));
+    /// ```
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.is_cancelled() || blocking(|| self.wait_until(deadline_after(timeout)))
     }
 }

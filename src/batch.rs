@@ -1,20 +1,22 @@
 //! Many jobs of one type over an iterator of inputs: what a batch is told before it starts.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::mix;
+use crate::cancel::CancelToken;
 use crate::channel::BatchSender;
+use crate::clock::nanos;
 use crate::completed::AsCompleted;
-use crate::crew::{Crew, SharedLane};
+use crate::crew::{Crew, Parked, SharedLane};
 use crate::give_up::{AttemptError, GiveUp};
 use crate::in_order::InOrder;
 use crate::judge::NextAttempt;
-use crate::lane::Core;
+use crate::lane::{Core, FailFast, Setup, SharedInput};
 use crate::policy::{RetryPolicy, Verdict};
 use crate::report::BatchReport;
 use crate::sync::Arc;
-use crate::token::{BatchLane, BatchOptions, MakeAnnouncer};
+use crate::token::{BatchLane, BatchOptions, Listen};
 use crate::unwind::Contained;
 
 /// Many jobs of one type: an iterator of inputs and a function, on a pool. Made by [`RetryPool::batch`](crate::RetryPool::batch).
@@ -32,7 +34,9 @@ use crate::unwind::Contained;
 /// | [`window`](Self::window) | the greater of 1 024 and 4 × threads |
 /// | [`retry_unless`](Self::retry_unless) | every `Ok` is a success |
 /// | [`errors_kept`](Self::errors_kept) | 1: the last error |
-/// | [`name`](Self::name), [`on_retry`](Self::on_retry), [`on_give_up`](Self::on_give_up), [`display_errors`](Self::display_errors) | none |
+/// | [`fail_fast`](Self::fail_fast) | never |
+/// | [`attempt_timeout`](Self::attempt_timeout), [`timeout`](Self::timeout) | no limit |
+/// | [`name`](Self::name), [`cancel_token`](Self::cancel_token), [`on_retry`](Self::on_retry), [`on_give_up`](Self::on_give_up), [`display_errors`](Self::display_errors) | none |
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,7 +62,12 @@ pub struct Batch<'p, It: Iterator, F, T, E> {
     job: F,
     options: BatchOptions<'p, It::Item, T, E>,
     window: usize,
-    announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
+    fail_fast: FailFast,
+    timeout: Option<Duration>,
+    token: Option<CancelToken>,
+    share: Option<fn(It::Item) -> SharedInput<It::Item>>,
+    number: u64,
+    listen: Listen<'p, It::Item, T, E, F>,
 }
 
 impl<'p, It, F, T, E> Batch<'p, It, F, T, E>
@@ -76,8 +85,9 @@ where
         crew: &Arc<Crew<'p>>,
         input: It,
         job: F,
-        announcer: MakeAnnouncer<'p, It::Item, T, E, F>,
+        listen: Listen<'p, It::Item, T, E, F>,
     ) -> Self {
+        let number = crew.next_batch();
         let options = BatchOptions {
             policy: crew.settings.policy.clone(),
             classify: None,
@@ -87,14 +97,20 @@ where
             name: None,
             display: None,
             errors_kept: 1,
-            seed: mix(crew.settings.seed, crew.next_batch(), 0),
+            attempt_timeout: None,
+            seed: mix(crew.settings.seed, number, 0),
         };
         Self {
             input,
             job,
             options,
             window: Self::DEFAULT_WINDOW.max(crew.settings.threads.saturating_mul(4)),
-            announcer,
+            fail_fast: FailFast::Never,
+            timeout: None,
+            token: None,
+            share: None,
+            number,
+            listen,
             crew: Arc::clone(crew),
         }
     }
@@ -186,6 +202,32 @@ where
         }
     }
 
+    /// When the batch stops because jobs of it failed. Default: [`FailFast::Never`].
+    pub fn fail_fast(self, rule: FailFast) -> Self {
+        Self {
+            fail_fast: rule,
+            ..self
+        }
+    }
+
+    /// The time allowed for the whole batch, from the start of the iteration. When it is over, what is queued or parked comes out as
+    /// [`DeadlineExceeded`](crate::GiveUpReason::DeadlineExceeded), nothing more is pulled, and what runs is told to stop and comes out
+    /// as it ends. Default: no limit.
+    pub fn timeout(self, time: Duration) -> Self {
+        Self {
+            timeout: Some(time),
+            ..self
+        }
+    }
+
+    /// Cancels the batch when this token is cancelled, as [`AsCompleted::cancel`] does. The token of each attempt is a child of this one.
+    pub fn cancel_token(self, token: CancelToken) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
+    }
+
     /// Names each job after its input, for [`Attempt::job_name`](crate::Attempt::job_name) and the text of a panic. The
     /// function is called before each attempt; one that panics leaves the job without a name.
     pub fn name(mut self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
@@ -196,7 +238,8 @@ where
     /// Iterates in the order in which jobs settle.
     ///
     /// # Panics
-    /// If the policy is refused by [`RetryPolicy::validate`], or the window is 0.
+    /// If the policy is refused by [`RetryPolicy::validate`], the window is 0, or [`fail_fast`](Self::fail_fast) can never or only ever
+    /// apply (0 failures, a ratio that is not over 0 and at most 1).
     pub fn as_completed(self) -> AsCompleted<'p, It, F, T, E> {
         let Self {
             crew,
@@ -204,21 +247,48 @@ where
             job,
             options,
             window,
-            announcer,
+            fail_fast,
+            timeout,
+            token,
+            share,
+            number,
+            listen,
         } = self;
         if let Err(error) = options.policy.validate() {
             panic!("{error}");
         }
         assert!(window > 0, "window is 0: a batch admits at least 1 job");
-        let (threads, place) = (crew.settings.threads, options.policy.place());
+        if let Some(fault) = fail_fast.fault() {
+            panic!("{fault}");
+        }
+        let deadline = timeout.map(|time| crew.clock.now().saturating_add(nanos(time)));
+        let given = token.is_some();
+        let setup = Setup {
+            roster: Arc::clone(&crew.roster),
+            number,
+            window,
+            threads: crew.settings.threads,
+            place: options.policy.place(),
+            fail_fast,
+            share,
+            token: token.map_or_else(CancelToken::new, |token| token.child()),
+            deadline,
+        };
         let lane = Arc::new_cyclic(|this| BatchLane {
-            core: Arc::new(Core::new(window, threads, place, announcer(&crew, this))),
+            core: Arc::new(Core::new(setup)),
             job: Contained::new(job),
             options,
+            crew: Arc::downgrade(&crew),
             this: this.clone(),
         });
         let shared: SharedLane<'p> = Arc::clone(&lane) as _;
-        crew.register(&shared, Arc::clone(&lane.core.counts));
+        crew.register(number, &shared, Arc::clone(&lane.core.counts));
+        if let Some(deadline) = deadline {
+            crew.park(deadline, Parked::Lane(Arc::downgrade(&shared)));
+        }
+        if given {
+            listen(&lane);
+        }
         AsCompleted::new(crew, lane, input)
     }
 
@@ -255,7 +325,8 @@ where
         let mut completed = self.as_completed();
         let mut report = BatchReport::new();
         completed.by_ref().for_each(|done| report.add(done));
-        report.finish(begun.elapsed(), completed.input_left())
+        let first_failure = completed.first_failure();
+        report.finish(begun.elapsed(), completed.input_left(), first_failure)
     }
 }
 
@@ -267,6 +338,38 @@ where
     T: Send + 'static,
     E: Send + 'static,
 {
+    /// The time allowed for one attempt. One that takes longer is told to stop and counts as failed
+    /// ([`AttemptError::TimedOut`]); its job goes on by the policy, a fresh worker takes the place of the stuck one, and whatever that
+    /// attempt returns later is dropped. So two attempts of a job may run at once, which is why inputs have to be `Sync` here, and
+    /// [`Completion::into_input`](crate::Completion::into_input) gives nothing while a stuck attempt still holds the input. Default: no
+    /// limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retry_pool::{Attempt, RetryPolicy, RetryPool};
+    ///
+    /// let pool = RetryPool::with_threads(2);
+    /// let job = |n: &u64| {
+    ///     if Attempt::current().number() == 1 {
+    ///         std::thread::sleep(Duration::from_millis(200));
+    ///     }
+    ///     Ok::<_, ()>(*n)
+    /// };
+    /// let batch = pool.batch(0..4, job).attempt_timeout(Duration::from_millis(20));
+    /// let mut batch = batch.retry(RetryPolicy::immediate()).as_completed();
+    /// while let Some(done) = batch.next_timeout(Duration::from_millis(150)).unwrap() {
+    ///     assert_eq!(done.attempts(), 2);
+    /// }
+    /// ```
+    pub fn attempt_timeout(mut self, time: Duration) -> Self
+    where
+        It::Item: Sync,
+    {
+        self.options.attempt_timeout = Some(time);
+        self.share = Some(|input| Arc::new(Contained::new(input)));
+        self
+    }
+
     /// Opens the batch to producers on other threads: what they send is worked on at once, also before the first `next()`.
     /// The input of the batch is still pulled; [`std::iter::empty`] if there is none. The iteration ends when every
     /// sender is dropped and every job has settled.

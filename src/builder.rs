@@ -1,12 +1,16 @@
 //! How a pool is built: every default and every refusal.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::thread::{self, JoinHandle};
+use std::io;
+use std::thread;
 
-use crate::crew::{Crew, Settings};
+use crate::crew::{Settings, ThreadHook};
 use crate::error::BuildError;
 use crate::policy::RetryPolicy;
+use crate::roster::Post;
 use crate::sync::Arc;
+use crate::unwind::Contained;
 
 /// The most workers that a pool can have.
 const MAX_THREADS: usize = 65_535;
@@ -20,6 +24,9 @@ const MAX_THREADS: usize = 65_535;
 /// | [`stack_size`](Self::stack_size) | the standard library's |
 /// | [`retry`](Self::retry) | [`RetryPolicy::default`]: 3 attempts, 100 ms × 2, cap 30 s, full jitter |
 /// | [`jitter_seed`](Self::jitter_seed) | random for each pool |
+/// | [`capacity`](Self::capacity) | without a limit |
+/// | [`max_stuck`](Self::max_stuck) | the greater of 16 and 4 × threads |
+/// | [`on_thread_start`](Self::on_thread_start), [`on_thread_stop`](Self::on_thread_stop) | none |
 ///
 /// ```
 /// use retry_pool::{RetryPolicy, RetryPool};
@@ -33,7 +40,7 @@ const MAX_THREADS: usize = 65_535;
 /// assert!(name.wait().unwrap().unwrap().starts_with("fetch-"));
 /// # Ok::<(), retry_pool::BuildError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until build()"]
 pub struct RetryPoolBuilder {
     threads: Option<usize>,
@@ -41,6 +48,10 @@ pub struct RetryPoolBuilder {
     stack_size: Option<usize>,
     policy: RetryPolicy,
     seed: Option<u64>,
+    capacity: Option<usize>,
+    max_stuck: Option<usize>,
+    on_thread_start: ThreadHook,
+    on_thread_stop: ThreadHook,
 }
 
 impl RetryPoolBuilder {
@@ -51,6 +62,10 @@ impl RetryPoolBuilder {
             stack_size: None,
             policy: RetryPolicy::default(),
             seed: None,
+            capacity: None,
+            max_stuck: None,
+            on_thread_start: None,
+            on_thread_stop: None,
         }
     }
 
@@ -62,7 +77,8 @@ impl RetryPoolBuilder {
         }
     }
 
-    /// What the threads are named after: worker *n* is `prefix-n`, from 0, and the timer's thread `prefix-timer`. Default:
+    /// What the threads are named after: worker *n* is `prefix-n`, from 0, a spare one `prefix-spare-n`, and the timer's thread
+    /// `prefix-timer`. Default:
     /// `retry-pool`.
     pub fn thread_name(self, prefix: impl Into<String>) -> Self {
         Self {
@@ -93,8 +109,60 @@ impl RetryPoolBuilder {
         }
     }
 
-    /// Checks the settings and starts the threads. If one is refused, those already started have ended when this returns.
-    pub(crate) fn start(self) -> Result<(Arc<Crew<'static>>, Vec<JoinHandle<()>>), BuildError> {
+    /// The greatest number of jobs that are accepted and have not settled: single jobs and those of batches together, queued, parked or
+    /// running. A job that is retried keeps its place. Beyond it [`submit`](crate::RetryPool::submit) blocks,
+    /// [`try_submit`](crate::RetryPool::try_submit) refuses, and batches pull no more. At least 1; a great one costs nothing until it is
+    /// used. Default: without a limit.
+    ///
+    /// A job that waits for others lends its place meanwhile, so it may submit to its own full pool.
+    ///
+    /// ```
+    /// use retry_pool::{RetryPool, TrySubmitError};
+    ///
+    /// let pool = RetryPool::builder().threads(1).capacity(1).build()?;
+    /// let (sender, gate) = std::sync::mpsc::channel::<()>();
+    /// let first = pool.submit(move || gate.recv());
+    /// assert!(matches!(pool.try_submit(|| Ok::<_, ()>(())), Err(TrySubmitError::Full(_))));
+    /// sender.send(()).unwrap();
+    /// first.wait().unwrap();
+    /// assert!(pool.try_submit(|| Ok::<_, ()>(())).is_ok());
+    /// # Ok::<(), retry_pool::BuildError>(())
+    /// ```
+    pub fn capacity(self, jobs: usize) -> Self {
+        Self {
+            capacity: Some(jobs),
+            ..self
+        }
+    }
+
+    /// How many workers may be stuck in attempts that were abandoned ([`Job::attempt_timeout`](crate::Job::attempt_timeout)) and have a
+    /// fresh worker in their place. Those beyond are not replaced, so that attempts that never return cannot make the process grow without
+    /// end; [`Stats::stuck_threads`](crate::Stats::stuck_threads) tells. Default: the greater of 16 and 4 × threads.
+    pub fn max_stuck(self, workers: usize) -> Self {
+        Self {
+            max_stuck: Some(workers),
+            ..self
+        }
+    }
+
+    /// Is called on each worker's thread, spares included, before its first job. A panic in it is contained.
+    pub fn on_thread_start(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            on_thread_start: Some(Arc::new(Contained::new(Box::new(hook)))),
+            ..self
+        }
+    }
+
+    /// Is called on each worker's thread, spares included, after its last job. A panic in it is contained.
+    pub fn on_thread_stop(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            on_thread_stop: Some(Arc::new(Contained::new(Box::new(hook)))),
+            ..self
+        }
+    }
+
+    /// Checks the settings.
+    pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
         let threads = self.threads.unwrap_or_else(num_cpus::get);
         match threads {
             0 => return Err(BuildError::ZeroThreads),
@@ -109,56 +177,77 @@ impl RetryPoolBuilder {
         if self.thread_name.contains('\0') {
             return Err(BuildError::ThreadName);
         }
+        if self.capacity == Some(0) {
+            return Err(BuildError::ZeroCapacity);
+        }
         self.policy.validate()?;
-        let seed = self
-            .seed
-            .unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let crew = Arc::new(Crew::new(Settings {
+        Ok(Settings {
             threads,
             policy: self.policy.clone(),
-            seed,
-        }));
-        let mut started = Vec::new();
-        match self.start_threads(&crew, &mut started) {
-            Ok(()) => Ok((crew, started)),
-            Err(error) => {
-                crew.stop_now();
-                // No job has run on these threads, so they end at once and without a panic.
-                started.into_iter().for_each(|thread| drop(thread.join()));
-                Err(error)
-            }
+            seed: self
+                .seed
+                .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+            capacity: self.capacity,
+            max_stuck: self.max_stuck.unwrap_or((4 * threads).max(16)),
+            on_thread_start: self.on_thread_start.clone(),
+            on_thread_stop: self.on_thread_stop.clone(),
+        })
+    }
+
+    /// How the threads of a pool are named and what they get.
+    pub(crate) fn outfit(&self) -> Outfit {
+        Outfit {
+            prefix: self.thread_name.clone(),
+            stack_size: self.stack_size,
+        }
+    }
+}
+
+impl fmt::Debug for RetryPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryPoolBuilder")
+            .field("threads", &self.threads)
+            .field("thread_name", &self.thread_name)
+            .field("stack_size", &self.stack_size)
+            .field("policy", &self.policy)
+            .field("capacity", &self.capacity)
+            .field("max_stuck", &self.max_stuck)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the threads of a pool have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Outfit {
+    prefix: String,
+    stack_size: Option<usize>,
+}
+
+impl Outfit {
+    /// A worker's thread, not started yet.
+    pub(crate) fn worker(&self, post: &Post) -> thread::Builder {
+        let role = if post.spare { "spare-" } else { "" };
+        let builder = self.thread(&format!("{role}{}", post.number));
+        match self.stack_size {
+            Some(bytes) => builder.stack_size(bytes),
+            None => builder,
         }
     }
 
-    fn start_threads(
-        &self,
-        crew: &Arc<Crew<'static>>,
-        started: &mut Vec<JoinHandle<()>>,
-    ) -> Result<(), BuildError> {
-        for index in 0..crew.settings.threads {
-            let crew = Arc::clone(crew);
-            started.push(self.spawn(&index.to_string(), self.stack_size, move || {
-                crew.work(index);
-            })?);
-        }
-        let crew = Arc::clone(crew);
-        started.push(self.spawn("timer", None, move || crew.keep_time())?);
-        Ok(())
+    pub(crate) fn timer(&self) -> thread::Builder {
+        self.thread("timer")
     }
 
-    fn spawn(
-        &self,
-        role: &str,
-        stack_size: Option<usize>,
-        life: impl FnOnce() + Send + 'static,
-    ) -> Result<JoinHandle<()>, BuildError> {
-        let name = format!("{}-{role}", self.thread_name);
-        let mut builder = thread::Builder::new().name(name.clone());
-        if let Some(bytes) = stack_size {
-            builder = builder.stack_size(bytes);
+    fn thread(&self, role: &str) -> thread::Builder {
+        thread::Builder::new().name(format!("{}-{role}", self.prefix))
+    }
+
+    /// The error for a worker or (`None`) the timer that the system refused.
+    pub(crate) fn refused(&self, worker: Option<usize>, source: io::Error) -> BuildError {
+        let role = worker.map_or_else(|| String::from("timer"), |number| number.to_string());
+        BuildError::Spawn {
+            name: format!("{}-{role}", self.prefix),
+            source,
         }
-        builder
-            .spawn(life)
-            .map_err(|source| BuildError::Spawn { name, source })
     }
 }

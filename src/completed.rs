@@ -9,8 +9,8 @@ use crate::clock::{Nanos, deadline_after};
 use crate::completion::Completion;
 use crate::crew::{Crew, SharedLane};
 use crate::error::TimedOut;
-use crate::give_up::GiveUpReason;
 use crate::lane::{Settled, Visit, Woken};
+use crate::reason::GiveUpReason;
 use crate::report::Progress;
 use crate::sync::Arc;
 use crate::token::BatchLane;
@@ -55,6 +55,8 @@ pub struct AsCompleted<'p, It: Iterator, F, T, E> {
     /// Deliveries since the last visit to the lane, and what counted against the window then.
     since_visit: usize,
     held: usize,
+    /// There is something to admit, and the pool is full.
+    starved: bool,
     bite: usize,
 }
 
@@ -83,6 +85,7 @@ where
             delivered: 0,
             since_visit: 0,
             held: 0,
+            starved: false,
             bite: 1,
         }
     }
@@ -110,7 +113,7 @@ where
     }
 
     /// The next job to settle, but not waiting longer than `timeout`; `Ok(None)` at the end of the batch. Time spent in the
-    /// input's own `next()` cannot be cut short.
+    /// input's own `next()` cannot be cut short. In a job, a spare worker takes the place of the one that waits.
     ///
     /// # Errors
     /// [`TimedOut`] with the number of jobs that are unfinished. The batch goes on; the next call may find them.
@@ -126,6 +129,12 @@ where
     pub fn cancel(&mut self) {
         self.lane.core.end(&self.crew, GiveUpReason::Cancelled);
         self.visit(None);
+    }
+
+    /// The index of the job that failed first, if any has: with [`fail_fast`](crate::Batch::fail_fast), why the batch stopped.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<usize> {
+        self.lane.core.first_failure()
     }
 
     /// How far the batch has come.
@@ -155,7 +164,7 @@ where
                 self.delivered += 1;
                 return Ok(Some(Completion::new(settled, Arc::clone(&self.lane.core))));
             }
-            match self.lane.core.wait(deadline) {
+            match self.lane.core.wait(deadline, self.starved) {
                 Woken::End if !self.has_more() => return Ok(None),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
@@ -184,12 +193,12 @@ where
 
     /// How many deliveries pass between two visits; a full window of blocked senders waits for no more than a quarter.
     fn period(&self) -> usize {
-        (self.lane.core.window / 4).clamp(1, PERIOD)
+        (self.lane.core.setup.window / 4).clamp(1, PERIOD)
     }
 
     /// The low-water mark: refill at three quarters of the window, but never with fewer jobs than there are workers.
     fn is_low(&self, held: usize) -> bool {
-        let window = self.lane.core.window;
+        let window = self.lane.core.setup.window;
         let threads = self.crew.settings.threads;
         held <= (window - window / 4).max(threads.min(window - 1))
     }
@@ -197,6 +206,9 @@ where
     /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
     /// to deliver and nothing to work on.
     fn visit(&mut self, deadline: Option<Instant>) {
+        if let Some(reason) = self.lane.core.setup.token.reason() {
+            self.lane.core.end(&self.crew, reason);
+        }
         let seen = self.collect();
         if !seen.open {
             self.cut_off();
@@ -223,7 +235,8 @@ where
     }
 
     fn note(&mut self, seen: &Visit) {
-        self.held = self.lane.core.window - seen.room;
+        self.held = self.lane.core.setup.window - seen.room;
+        self.starved = seen.starved;
         if seen.tokens > 0 {
             let lane: SharedLane<'p> = Arc::clone(&self.lane) as _;
             self.crew.push_tokens(&lane, seen.tokens);
@@ -236,7 +249,7 @@ where
         let begun = self.crew.clock.now();
         let deadline = deadline.map_or(Nanos::MAX, |deadline| self.crew.clock.at(deadline));
         let mut before = begun;
-        while seen.room > 0 && seen.open && self.has_more() {
+        while seen.room > 0 && seen.open && !seen.starved && self.has_more() {
             self.pull(self.bite.min(seen.room));
             let now = self.crew.clock.now();
             self.bite = match now - before {
@@ -336,7 +349,8 @@ where
         while room > 0 && !self.added.is_empty() {
             let bite = self.added.len().min(room);
             self.pulled.extend(self.added.drain(..bite));
-            room = self.hand_over(self.crew.clock.now()).room;
+            let seen = self.hand_over(self.crew.clock.now());
+            room = if seen.starved { 0 } else { seen.room };
         }
     }
 }

@@ -37,7 +37,7 @@ impl<I, T, E> Completion<I, T, E> {
     /// The job's input.
     #[must_use]
     pub fn input(&self) -> &I {
-        &self.settled.input
+        self.settled.input.get()
     }
 
     /// How many attempts were made, those before a [`resubmit`](Self::resubmit) included; 0 if the job never ran.
@@ -75,7 +75,7 @@ impl<I, T, E> Completion<I, T, E> {
     /// The job's input, by value; `None` where an attempt that was abandoned still holds it.
     #[must_use]
     pub fn into_input(self) -> Option<I> {
-        Some(self.settled.input)
+        self.settled.input.take()
     }
 
     /// The job's input, as by [`into_input`](Self::into_input), and what came of it, both by value.
@@ -88,7 +88,7 @@ impl<I, T, E> Completion<I, T, E> {
     /// assert_eq!((input, result.unwrap()), (Some("7"), 7));
     /// ```
     pub fn into_parts(self) -> (Option<I>, Result<T, GiveUp<E>>) {
-        (Some(self.settled.input), self.settled.result)
+        (self.settled.input.take(), self.settled.result)
     }
 
     /// Sends the job back to work at once: a new admission of the same input, which the running iteration yields again, and

@@ -62,6 +62,9 @@ pub enum BuildError {
         /// The most that a pool can have.
         max: usize,
     },
+    /// A pool that admits nothing.
+    #[error("capacity is 0: a pool admits at least 1 job")]
+    ZeroCapacity,
     /// The text that names threads contains a NUL byte, which the operating system refuses.
     #[error("thread_name contains a NUL byte")]
     ThreadName,
@@ -83,6 +86,54 @@ impl From<PolicyError> for BuildError {
         Self::Policy(error)
     }
 }
+
+/// A job that was not accepted; returned by [`RetryPool::try_submit`](crate::RetryPool::try_submit) with the job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrySubmitError<J> {
+    /// As many jobs as the pool's [`capacity`](crate::RetryPoolBuilder::capacity) allows are accepted and have not settled.
+    Full(J),
+    /// The pool is closed.
+    Closed(J),
+}
+
+impl<J> TrySubmitError<J> {
+    /// The job that was not accepted.
+    #[must_use]
+    pub fn into_inner(self) -> J {
+        match self {
+            Self::Full(job) | Self::Closed(job) => job,
+        }
+    }
+
+    /// The same with another job in it.
+    pub(crate) fn map<K>(self, change: impl FnOnce(J) -> K) -> TrySubmitError<K> {
+        match self {
+            Self::Full(job) => TrySubmitError::Full(change(job)),
+            Self::Closed(job) => TrySubmitError::Closed(change(job)),
+        }
+    }
+}
+
+impl<J> fmt::Display for TrySubmitError<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "the pool is full",
+            Self::Closed(_) => "the pool is closed",
+        })
+    }
+}
+
+impl<J> fmt::Debug for TrySubmitError<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<J> std::error::Error for TrySubmitError<J> {}
 
 /// A timed wait that ended before the next job had settled; returned by [`AsCompleted::next_timeout`](crate::AsCompleted::next_timeout).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

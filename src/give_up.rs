@@ -8,60 +8,8 @@ use crate::backoff::RetryState;
 use crate::budget::Charge;
 use crate::clock::Nanos;
 use crate::panic::Panic;
+use crate::reason::GiveUpReason;
 use crate::unwind::Contained;
-
-/// Why a job ended without success.
-///
-/// ```
-/// use retry_pool::{GiveUpReason, RetryPolicy, RetryPool};
-///
-/// let pool = RetryPool::with_threads(1);
-/// let give_up = pool.job(|| Err::<(), _>("no")).retry(RetryPolicy::immediate()).submit().wait().unwrap_err();
-/// assert_eq!(give_up.reason(), GiveUpReason::AttemptsExhausted);
-/// assert_eq!(give_up.reason().to_string(), "attempts exhausted");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum GiveUpReason {
-    /// The verdict on the last error was [`GiveUp`](crate::Verdict::GiveUp): no retry can help.
-    Permanent,
-    /// The policy's number of attempts was used up.
-    AttemptsExhausted,
-    /// The next attempt would have begun after the policy's `max_elapsed`.
-    ElapsedExhausted,
-    /// The shared retry budget was empty.
-    BudgetExhausted,
-    /// The job panicked, or what judged it did: a predicate, or the policy's iterator of delays.
-    Panicked,
-    /// The time allowed for the whole job ran out.
-    DeadlineExceeded,
-    /// The job, its batch or its pool was cancelled.
-    Cancelled,
-    /// Another job of the batch had failed and the batch was to stop then.
-    FailFast,
-    /// The pool ended before the job could.
-    Shutdown,
-}
-
-impl GiveUpReason {
-    pub(crate) const COUNT: usize = 9;
-}
-
-impl fmt::Display for GiveUpReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Permanent => "permanent error",
-            Self::AttemptsExhausted => "attempts exhausted",
-            Self::ElapsedExhausted => "time for retries exhausted",
-            Self::BudgetExhausted => "retry budget exhausted",
-            Self::Panicked => "panicked",
-            Self::DeadlineExceeded => "deadline exceeded",
-            Self::Cancelled => "cancelled",
-            Self::FailFast => "stopped by another failure",
-            Self::Shutdown => "pool shut down",
-        })
-    }
-}
 
 /// How one attempt failed.
 #[derive(Debug)]
@@ -160,6 +108,10 @@ pub(crate) struct Record<E> {
     pub(crate) retry: RetryState,
     reason: GiveUpReason,
     elapsed: Nanos,
+    /// When the next attempt is due; 0 for at once.
+    pub(crate) due: Nanos,
+    /// The attempt that ran was abandoned and is still to be judged.
+    pub(crate) expired: bool,
     /// What was paid for the retry that is pending; paid back when the record goes without it.
     pub(crate) charge: Option<Charge>,
     last: Option<FailedAttempt<E>>,
@@ -177,6 +129,8 @@ impl<E> Record<E> {
             retry: RetryState::new(),
             reason: GiveUpReason::Cancelled,
             elapsed: 0,
+            due: 0,
+            expired: false,
             charge: None,
             last: None,
             earlier: None,

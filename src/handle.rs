@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::deadline_after;
 use crate::give_up::GiveUp;
-use crate::job::Pending;
+use crate::job::{JobState, Pending};
 use crate::slot::{Look, block_on};
 use crate::sync::Arc;
 use crate::unwind;
@@ -36,29 +36,33 @@ use crate::unwind;
 /// assert_eq!(text.unwrap(), "awaited");
 /// ```
 #[must_use = "dropping the handle detaches the job: its result will not be seen"]
-pub struct JobHandle<T, E> {
+pub struct ScopedHandle<'scope, T, E> {
     /// Invariant: `Some` until the result was waited for or the handle is dropped.
-    job: Option<Arc<dyn Pending<T, E>>>,
+    job: Option<Arc<dyn Pending<T, E> + 'scope>>,
 }
 
-impl<T, E> JobHandle<T, E> {
-    pub(crate) fn new(job: Arc<dyn Pending<T, E>>) -> Self {
+/// The handle of a job of a [`RetryPool`](crate::RetryPool), which borrows nothing: see [`ScopedHandle`] for what it does.
+pub type JobHandle<T, E> = ScopedHandle<'static, T, E>;
+
+impl<'scope, T, E> ScopedHandle<'scope, T, E> {
+    pub(crate) fn new(job: Arc<dyn Pending<T, E> + 'scope>) -> Self {
         Self { job: Some(job) }
     }
 
-    fn job(&self) -> &dyn Pending<T, E> {
+    fn job(&self) -> &(dyn Pending<T, E> + 'scope) {
         self.job
             .as_deref()
             .expect("a handle that was waited for is gone")
     }
 
-    /// Blocks until the job has settled, retries included.
+    /// Blocks until the job has settled, retries included. In a job of any pool, a spare worker takes the place of the one that waits.
     ///
     /// # Errors
     /// The [`GiveUp`] of a job that ended without success.
     ///
     /// # Panics
-    /// If the result has been taken already, by [`try_result`](Self::try_result) or by polling.
+    /// If the result has been taken already, by [`try_result`](Self::try_result) or by polling; in a job, if the operating system
+    /// refuses the spare thread.
     pub fn wait(mut self) -> Result<T, GiveUp<E>> {
         self.block(None)
             .expect("a wait without a limit ends with the result")
@@ -113,6 +117,34 @@ impl<T, E> JobHandle<T, E> {
         self.job().is_settled()
     }
 
+    /// Where the job is now; it may be elsewhere a moment later.
+    #[must_use]
+    pub fn state(&self) -> JobState {
+        self.job().state()
+    }
+
+    /// Cancels the job: true unless it had settled. A queued or parked job settles at once, as
+    /// [`Cancelled`](crate::GiveUpReason::Cancelled), and its closure is dropped on this thread; a running one is told
+    /// ([`Attempt::is_cancelled`](crate::Attempt::is_cancelled)) and not retried; if it still succeeds, that counts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retry_pool::{GiveUpReason, JobState, RetryPolicy, RetryPool};
+    ///
+    /// let pool = RetryPool::with_threads(1);
+    /// let hourly = RetryPolicy::fixed(Duration::from_secs(3600));
+    /// let handle = pool.job(|| Err::<(), _>("busy")).retry(hourly).submit();
+    /// while handle.state() != JobState::Parked {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert!(handle.cancel());
+    /// assert!(!handle.cancel());
+    /// assert_eq!(handle.wait().unwrap_err().reason(), GiveUpReason::Cancelled);
+    /// ```
+    pub fn cancel(&self) -> bool {
+        self.job().cancel()
+    }
+
     /// How many attempts of the job have begun.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -139,7 +171,7 @@ fn found<V>(look: Look<V>) -> Option<V> {
 ///
 /// # Panics
 /// When polled after the result was taken.
-impl<T, E> Future for JobHandle<T, E> {
+impl<T, E> Future for ScopedHandle<'_, T, E> {
     type Output = Result<T, GiveUp<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -150,7 +182,7 @@ impl<T, E> Future for JobHandle<T, E> {
     }
 }
 
-impl<T, E> Drop for JobHandle<T, E> {
+impl<T, E> Drop for ScopedHandle<'_, T, E> {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
             job.leave();
@@ -160,7 +192,7 @@ impl<T, E> Drop for JobHandle<T, E> {
     }
 }
 
-impl<T, E> fmt::Debug for JobHandle<T, E> {
+impl<T, E> fmt::Debug for ScopedHandle<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobHandle")
             .field("name", &self.name())

@@ -1,20 +1,25 @@
 //! A single job: one attempt, then settle, requeue or park.
 
 use std::task::Waker;
+use std::time::Duration;
 
-use crate::clock::Nanos;
-use crate::crew::{Crew, Next, Work};
-use crate::give_up::{AttemptError, GiveUp, GiveUpReason, Record};
-use crate::judge::{NextAttempt, Outcome, Rules, Subject, attempt, attempts};
+use crate::clock::{Nanos, nanos};
+use crate::crew::{Crew, Next, Parked, Watch, WeakWork, Work};
+use crate::give_up::{AttemptError, GiveUp, Record};
+use crate::judge::{
+    Coming, NextAttempt, Outcome, Rules, Subject, attempts, conclude, conclude_timed_out, prepare,
+};
 use crate::policy::{RetryPolicy, Verdict};
-use crate::slot::{Look, Slot};
-use crate::stats::Counts;
+use crate::reason::GiveUpReason;
+use crate::roster::Post;
+use crate::slot::{Look, NOBODY, Slot, Standing};
 use crate::sync::{Arc, AtomicU32, Ordering};
-use crate::unwind::{self, Hook};
+use crate::unwind::{self, Contained, Hook};
 
 /// A job of its own, shared by the pool and its handle.
-pub(crate) struct SingleJob<'p, F, T, E> {
-    slot: Slot<Todo<'p, F, T, E>, Result<T, GiveUp<E>>>,
+pub(crate) struct SingleJob<'p, J, T, E> {
+    pub(crate) crew: Arc<Crew<'p>>,
+    slot: Slot<Todo<'p, J, T, E>, Result<T, GiveUp<E>>>,
     accepted: Nanos,
     /// For the jitter; half of the pool's count is enough for that.
     number: u32,
@@ -25,19 +30,66 @@ pub(crate) struct SingleJob<'p, F, T, E> {
 }
 
 /// What it takes to run a single job. It belongs to the worker during an attempt, so the job need not be `Sync`.
-pub(crate) struct Todo<'p, F, T, E> {
-    pub(crate) job: F,
+pub(crate) struct Todo<'p, J, T, E> {
+    pub(crate) job: J,
     /// `None`: the pool's policy, and every error is retried.
     pub(crate) options: Option<Box<Options<'p, T, E>>>,
     pub(crate) record: Option<Box<Record<E>>>,
 }
 
-impl<F, T, E> Todo<'_, F, T, E> {
+/// The user's function.
+pub(crate) trait Callable<T, E>: Send {
+    fn call(&self) -> Result<T, E>;
+
+    /// A second reference, for a function that may be abandoned while it runs.
+    fn share(&self) -> Option<SharedFn<T, E>> {
+        None
+    }
+}
+
+/// One that runs on one thread at a time.
+pub(crate) struct Plain<F>(pub(crate) F);
+
+impl<F: Fn() -> Result<T, E> + Send, T, E> Callable<T, E> for Plain<F> {
+    fn call(&self) -> Result<T, E> {
+        (self.0)()
+    }
+}
+
+/// One whose attempts have a limit: a stuck one may still run beside the next.
+pub(crate) struct SharedFn<T, E>(Arc<Contained<Box<dyn Fn() -> Result<T, E> + Send + Sync>>>);
+
+impl<T, E> SharedFn<T, E> {
+    pub(crate) fn new(job: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Contained::new(Box::new(job))))
+    }
+}
+
+impl<T, E> Callable<T, E> for SharedFn<T, E> {
+    fn call(&self) -> Result<T, E> {
+        (self.0)()
+    }
+
+    fn share(&self) -> Option<Self> {
+        Some(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl<J, T, E> Todo<'_, J, T, E> {
     /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
     pub(crate) fn free(self) -> Option<Box<Record<E>>> {
         unwind::discard(self.job);
         unwind::discard(self.options);
         self.record
+    }
+
+    /// When the job may begin, or begin again.
+    fn due(&self) -> Nanos {
+        match (&self.record, &self.options) {
+            (Some(record), _) => record.due,
+            (None, Some(options)) => options.begins,
+            (None, None) => 0,
+        }
     }
 }
 
@@ -50,6 +102,18 @@ pub(crate) struct Options<'p, T, E> {
     pub(crate) on_give_up: Hook<dyn Fn(&GiveUp<E>) + Send + 'p>,
     pub(crate) display: Option<fn(&E) -> String>,
     pub(crate) errors_kept: usize,
+    /// The limit of one attempt, of the whole job, and the time before its first attempt.
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) delay: Duration,
+    // What follows belongs to the running job.
+    pub(crate) this: Option<WeakWork<'p>>,
+    pub(crate) begins: Nanos,
+    pub(crate) deadline: Option<Nanos>,
+    /// The attempt that was abandoned is still to be judged.
+    pub(crate) timed_out: Option<Duration>,
+    /// The job was told to stop while an attempt with a limit was running.
+    pub(crate) told: Option<GiveUpReason>,
 }
 
 impl<T, E> Default for Options<'_, T, E> {
@@ -62,8 +126,30 @@ impl<T, E> Default for Options<'_, T, E> {
             on_give_up: None,
             display: None,
             errors_kept: 1,
+            attempt_timeout: None,
+            timeout: None,
+            delay: Duration::ZERO,
+            this: None,
+            begins: 0,
+            deadline: None,
+            timed_out: None,
+            told: None,
         }
     }
+}
+
+/// Where a job is; by [`JobHandle::state`](crate::JobHandle::state).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum JobState {
+    /// Waits for a worker.
+    Queued,
+    /// Waits until it is due: its delay or the backoff of a retry.
+    Parked,
+    /// An attempt runs.
+    Running,
+    /// Has ended.
+    Settled,
 }
 
 /// A single job as its handle sees it: the job's own type is gone.
@@ -73,18 +159,23 @@ pub(crate) trait Pending<T, E>: Send + Sync {
     /// Nobody waits any more.
     fn leave(&self);
     fn is_settled(&self) -> bool;
+    fn state(&self) -> JobState;
+    /// False if the job had settled.
+    fn cancel(&self) -> bool;
     fn attempts(&self) -> u32;
     fn name(&self) -> Option<&str>;
 }
 
-impl<'p, F, T, E> SingleJob<'p, F, T, E> {
+impl<'p, J, T, E> SingleJob<'p, J, T, E> {
     pub(crate) fn new(
-        todo: Todo<'p, F, T, E>,
+        crew: Arc<Crew<'p>>,
+        todo: Todo<'p, J, T, E>,
         name: Option<Arc<str>>,
         number: u64,
         accepted: Nanos,
     ) -> Self {
         Self {
+            crew,
             slot: Slot::pending(todo),
             accepted,
             number: number as u32,
@@ -94,9 +185,10 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
     }
 
     /// A job that was not accepted.
-    pub(crate) fn refused(name: Option<Arc<str>>) -> Self {
+    pub(crate) fn refused(crew: Arc<Crew<'p>>, name: Option<Arc<str>>) -> Self {
         let refusal = Record::new().give_up(GiveUpReason::Shutdown, 0);
         Self {
+            crew,
             slot: Slot::settled(Err(refusal)),
             accepted: 0,
             number: 0,
@@ -120,12 +212,22 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
             display: options.and_then(|options| options.display),
             errors_kept: options.map_or(1, |options| options.errors_kept),
             seed: settings.seed,
+            deadline: options.and_then(|options| options.deadline),
             clock: &crew.clock,
         }
     }
 
+    fn subject(&self) -> Subject<'static, ()> {
+        Subject {
+            input: &(),
+            name: self.name.as_deref().cloned(),
+            number: u64::from(self.number),
+            accepted: self.accepted,
+        }
+    }
+
     /// Frees the job, then settles it as given up, in this order, so that who sees it settled sees it freed.
-    fn settle_as(&self, todo: Todo<'p, F, T, E>, reason: GiveUpReason, now: Nanos) {
+    fn settle_as(&self, todo: Todo<'p, J, T, E>, reason: GiveUpReason, now: Nanos) {
         let Todo {
             job,
             options,
@@ -143,71 +245,221 @@ impl<'p, F, T, E> SingleJob<'p, F, T, E> {
         unwind::discard(options);
         self.slot.set(Err(give_up));
     }
+
+    /// Settles a job that is not running, on the thread that wants it ended.
+    fn end(&self, todo: Todo<'p, J, T, E>, reason: GiveUpReason) {
+        let crew = &self.crew;
+        crew.callers().gave_up(reason).add(1);
+        self.settle_as(todo, reason, crew.clock.now());
+        crew.settled_one();
+    }
+
+    /// Does what follows from an attempt.
+    fn follow(&self, post: &Post, mut todo: Todo<'p, J, T, E>, outcome: Outcome<T>) -> Next {
+        let crew = &*self.crew;
+        match outcome {
+            Outcome::Succeeded(value) => {
+                drop(todo.free());
+                post.counts.succeeded.bump(1);
+                self.slot.set(Ok(value));
+            }
+            Outcome::GaveUp(reason, now) => {
+                post.counts.gave_up(reason).bump(1);
+                self.settle_as(todo, reason, now);
+            }
+            Outcome::Retry(due, _) => {
+                let policy = todo
+                    .options
+                    .as_deref()
+                    .and_then(|options| options.policy.as_ref());
+                let place = policy.unwrap_or(&crew.settings.policy).place();
+                if let Some(record) = &mut todo.record {
+                    record.due = due.unwrap_or(0);
+                }
+                self.slot.put_back(todo);
+                return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
+            }
+        }
+        crew.settled_one();
+        Next::Done
+    }
+
+    /// Why there is to be no further attempt, if so.
+    fn is_over(&self, options: Option<&Options<'p, T, E>>) -> Option<GiveUpReason> {
+        let crew = &*self.crew;
+        crew.has_cancelled(self.accepted).or_else(|| {
+            let deadline = options?.deadline?;
+            (crew.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
+        })
+    }
+
+    /// Tells a running attempt to stop; takes the job out if none runs.
+    fn tell(&self, reason: GiveUpReason) -> Option<Standing<Todo<'p, J, T, E>>> {
+        let note = |todo: &mut Todo<'p, J, T, E>| {
+            if let Some(options) = &mut todo.options {
+                options.told.get_or_insert(reason);
+            }
+        };
+        let token = |worker| self.crew.roster.post(worker).map(|post| post.token());
+        match self.slot.interrupt(note, token) {
+            Ok(standing) => Some(standing),
+            Err(token) => {
+                // Not under the slot's lock, since listeners are called.
+                if let Some(token) = token {
+                    token.cancel_for(reason);
+                }
+                None
+            }
+        }
+    }
 }
 
-impl<'p, F, T, E> Work<'p> for SingleJob<'p, F, T, E>
+impl<'p, J, T, E> SingleJob<'p, J, T, E>
 where
-    F: Fn() -> Result<T, E> + Send,
+    J: Callable<T, E>,
     T: Send,
     E: Send,
 {
-    fn run(&self, crew: &Crew<'p>, counts: &Counts) -> Next {
-        let Some(mut todo) = self.slot.begin() else {
+    /// An attempt that may be abandoned: the rest of the job stays in the slot meanwhile.
+    fn run_shared(
+        &self,
+        post: &Post,
+        todo: Todo<'p, J, T, E>,
+        coming: Coming,
+        job: &SharedFn<T, E>,
+    ) -> Next {
+        let crew = &*self.crew;
+        let now = crew.clock.now();
+        let options = todo.options.as_deref();
+        let limit = options
+            .and_then(|options| options.attempt_timeout)
+            .map_or(Nanos::MAX, nanos);
+        let deadline = options.and_then(|options| options.deadline);
+        let expires = now
+            .saturating_add(limit)
+            .min(deadline.unwrap_or(Nanos::MAX));
+        let coming = coming.until(crew.clock.instant(expires));
+        let watch = options
+            .and_then(|options| options.this.clone())
+            .map(|work| {
+                Arc::new(Watch {
+                    work,
+                    attempt: coming.number,
+                })
+            });
+        let (worker, number) = (post.number as u32, coming.number);
+        self.slot.lend(todo, number);
+        if let Some(watch) = &watch {
+            crew.park(expires, Parked::Attempt(Arc::downgrade(watch)));
+        }
+        let returned = coming.run(|| job.call());
+        drop(watch);
+        let Some(mut todo) = self.slot.reclaim(worker, number) else {
+            returned.discard();
+            return Next::Abandoned;
+        };
+        let Todo {
+            options, record, ..
+        } = &mut todo;
+        let told = options.as_mut().and_then(|options| options.told.take());
+        let rules = Self::rules(crew, options.as_deref());
+        let outcome = conclude(&rules, &self.subject(), record, returned, || {
+            told.or_else(|| crew.has_cancelled(self.accepted))
+        });
+        self.follow(post, todo, outcome)
+    }
+}
+
+impl<'p, J, T, E> Work<'p> for SingleJob<'p, J, T, E>
+where
+    J: Callable<T, E>,
+    T: Send,
+    E: Send,
+{
+    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        post.renew_token();
+        let Some(mut todo) = self.slot.begin(post.number as u32) else {
             return Next::Done;
         };
-        // ORDERING: a figure for `JobHandle::attempts`; it publishes nothing else.
-        self.attempts.store(
-            attempts(todo.record.as_deref()).saturating_add(1),
-            Ordering::Relaxed,
-        );
-        if todo.record.is_some() {
-            counts.retries.bump(1);
+        let timed_out = todo
+            .options
+            .as_mut()
+            .and_then(|options| options.timed_out.take());
+        if timed_out.is_none()
+            && let Some(reason) = self.is_over(todo.options.as_deref())
+        {
+            post.counts.gave_up(reason).bump(1);
+            self.settle_as(todo, reason, crew.clock.now());
+            crew.settled_one();
+            return Next::Done;
         }
         let Todo {
             job,
             options,
             record,
         } = &mut todo;
-        let rules = Self::rules(crew, options.as_deref());
-        let subject = Subject {
-            input: &(),
-            name: self.name.as_deref().cloned(),
-            number: u64::from(self.number),
-            accepted: self.accepted,
-        };
-        let place = rules.policy.place();
-        let outcome = attempt(&rules, &subject, record, job);
-        match outcome {
-            Outcome::Succeeded(value) => {
-                drop(todo.free());
-                counts.succeeded.bump(1);
-                self.slot.set(Ok(value));
-            }
-            Outcome::GaveUp(reason, now) => {
-                counts.gave_up(reason).bump(1);
-                self.settle_as(todo, reason, now);
-            }
-            Outcome::Retry(due, _) => {
-                self.slot.put_back(todo);
-                return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
-            }
+        let subject = self.subject();
+        if let Some(limit) = timed_out {
+            let told = options.as_mut().and_then(|options| options.told.take());
+            let told = told.or_else(|| self.is_over(options.as_deref()));
+            let rules = Self::rules(crew, options.as_deref());
+            let outcome = conclude_timed_out(&rules, &subject, record, limit, told);
+            return self.follow(post, todo, outcome);
         }
-        crew.settled();
-        Next::Done
+        // ORDERING: a figure for `JobHandle::attempts`; it publishes nothing else.
+        self.attempts.store(
+            attempts(record.as_deref()).saturating_add(1),
+            Ordering::Relaxed,
+        );
+        if record.is_some() {
+            post.counts.retries.bump(1);
+        }
+        let rules = Self::rules(crew, options.as_deref());
+        let coming = prepare(&rules, &subject, record);
+        if let Some(job) = job.share() {
+            return self.run_shared(post, todo, coming, &job);
+        }
+        let returned = coming.run(|| job.call());
+        let told = || {
+            post.told_to_stop()
+                .or_else(|| crew.has_cancelled(self.accepted))
+        };
+        let outcome = conclude(&rules, &subject, record, returned, told);
+        self.follow(post, todo, outcome)
     }
 
-    fn give_up(&self, crew: &Crew<'p>) {
-        if let Some(todo) = self.slot.begin() {
-            crew.callers().gave_up(GiveUpReason::Shutdown).add(1);
-            self.settle_as(todo, GiveUpReason::Shutdown, crew.clock.now());
-            crew.settled();
+    fn give_up(&self, _crew: &Crew<'p>, reason: GiveUpReason) {
+        if let Some(todo) = self.slot.begin(NOBODY) {
+            self.end(todo, reason);
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        !self.slot.is_settled()
+    }
+
+    fn expire(&self, attempt: u32) -> Option<u32> {
+        self.slot.expire(attempt, |todo| {
+            if let Some(options) = &mut todo.options {
+                options.timed_out = Some(options.attempt_timeout.unwrap_or(Duration::MAX));
+            }
+        })
+    }
+
+    fn pass_deadline(&self, _crew: &Crew<'p>) -> bool {
+        match self.tell(GiveUpReason::DeadlineExceeded) {
+            Some(Standing::Pending(todo)) => {
+                self.slot.put_back(todo);
+                true
+            }
+            Some(Standing::Settled) | None => false,
         }
     }
 }
 
-impl<F, T, E> Pending<T, E> for SingleJob<'_, F, T, E>
+impl<J, T, E> Pending<T, E> for SingleJob<'_, J, T, E>
 where
-    F: Send,
+    J: Send,
     T: Send,
     E: Send,
 {
@@ -227,10 +479,31 @@ where
         self.slot.is_settled()
     }
 
+    fn state(&self) -> JobState {
+        match self.slot.peek(Todo::due) {
+            Ok(due) if due > self.crew.clock.now() => JobState::Parked,
+            Ok(_) => JobState::Queued,
+            Err(true) => JobState::Running,
+            Err(false) => JobState::Settled,
+        }
+    }
+
+    fn cancel(&self) -> bool {
+        match self.tell(GiveUpReason::Cancelled) {
+            Some(Standing::Pending(todo)) => {
+                self.end(todo, GiveUpReason::Cancelled);
+                true
+            }
+            Some(Standing::Settled) => false,
+            None => true,
+        }
+    }
+
     fn attempts(&self) -> u32 {
         // ORDERING: see `run`.
         self.attempts.load(Ordering::Relaxed)
     }
+
     fn name(&self) -> Option<&str> {
         self.name.as_deref().map(|name| &**name)
     }

@@ -1,12 +1,13 @@
 //! One attempt, and what follows from it: every kind of job goes through here.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::attempt::{Attempt, Texts};
 use crate::clock::{Clock, Nanos};
-use crate::give_up::{AttemptError, GiveUpReason, Record};
+use crate::give_up::{AttemptError, Record};
 use crate::panic::Panic;
 use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
+use crate::reason::GiveUpReason;
 use crate::sync::Arc;
 use crate::unwind::{self, Payload};
 
@@ -19,6 +20,8 @@ pub(crate) struct Rules<'a, I, T, E> {
     pub(crate) display: Option<fn(&E) -> String>,
     pub(crate) errors_kept: usize,
     pub(crate) seed: u64,
+    /// When the time for the whole job or batch is over.
+    pub(crate) deadline: Option<Nanos>,
     pub(crate) clock: &'a Clock,
 }
 
@@ -61,17 +64,62 @@ impl NextAttempt {
     }
 }
 
-/// Runs one attempt and judges it. A failure is written into `record`, which knows the attempts so far (none: the first).
+/// How the user's function came back.
+pub(crate) struct Returned<T, E> {
+    result: Result<Result<T, E>, Payload>,
+    /// What the job itself said of its error.
+    mark: Option<Verdict>,
+}
+
+impl<T, E> Returned<T, E> {
+    /// Nobody wants it any more: its attempt was abandoned.
+    pub(crate) fn discard(self) {
+        unwind::discard(self.result);
+    }
+}
+
+/// Runs one attempt and judges it. A failure is written into `record`, which knows the attempts so far (none: the first). `told` says
+/// if the job was told to stop.
 pub(crate) fn attempt<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
     record: &mut Option<Box<Record<E>>>,
+    told: impl FnOnce() -> Option<GiveUpReason>,
     job: impl FnOnce() -> Result<T, E>,
 ) -> Outcome<T> {
+    let coming = prepare(rules, subject, record);
+    let returned = coming.run(job);
+    conclude(rules, subject, record, returned, told)
+}
+
+/// What an attempt will find when it asks.
+#[inline]
+pub(crate) fn prepare<I, T, E>(
+    rules: &Rules<'_, I, T, E>,
+    subject: &Subject<'_, I>,
+    record: &mut Option<Box<Record<E>>>,
+) -> Coming {
     let number = attempts(record.as_deref()).saturating_add(1);
-    let last = rules.policy.is_last(number);
-    let texts = texts(rules, subject, record.as_deref_mut());
-    let (result, mark) = Attempt::during(number, last, texts, || unwind::catch(job));
+    Coming {
+        number,
+        last: rules.policy.is_last(number),
+        texts: texts(rules, subject, record.as_deref_mut()),
+        deadline: rules
+            .deadline
+            .and_then(|deadline| rules.clock.instant(deadline)),
+    }
+}
+
+/// Judges what the user's function came back with.
+#[inline]
+pub(crate) fn conclude<I, T, E>(
+    rules: &Rules<'_, I, T, E>,
+    subject: &Subject<'_, I>,
+    record: &mut Option<Box<Record<E>>>,
+    returned: Returned<T, E>,
+    told: impl FnOnce() -> Option<GiveUpReason>,
+) -> Outcome<T> {
+    let Returned { result, mark } = returned;
     let error = match result {
         Ok(Ok(value)) => match rules.accept.map(|accept| unwind::catch(|| accept(&value))) {
             None | Some(Ok(true)) => {
@@ -84,13 +132,25 @@ pub(crate) fn attempt<I, T, E>(
             }
             Some(Err(payload)) => {
                 unwind::discard(value);
-                return broken(rules, subject, record, number, payload);
+                return broken(rules, subject, record, payload);
             }
         },
         Ok(Err(error)) => AttemptError::Failed(error),
         Err(payload) => AttemptError::Panicked(Panic::new(payload, subject.name.clone())),
     };
-    judge(rules, subject, record, number, error, mark)
+    judge(rules, subject, record, error, mark, told())
+}
+
+/// Judges an attempt that was abandoned.
+pub(crate) fn conclude_timed_out<I, T, E>(
+    rules: &Rules<'_, I, T, E>,
+    subject: &Subject<'_, I>,
+    record: &mut Option<Box<Record<E>>>,
+    limit: Duration,
+    told: Option<GiveUpReason>,
+) -> Outcome<T> {
+    let error = AttemptError::TimedOut(limit);
+    judge(rules, subject, record, error, None, told)
 }
 
 /// Decides what follows from a failure. The user's predicate, iterator of delays and hook are called here.
@@ -98,15 +158,23 @@ fn judge<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
     record: &mut Option<Box<Record<E>>>,
-    number: u32,
     error: AttemptError<E>,
     mark: Option<Verdict>,
+    told: Option<GiveUpReason>,
 ) -> Outcome<T> {
+    let number = attempts(record.as_deref()).saturating_add(1);
     let state = &mut record.get_or_insert_with(Record::new).retry;
     let decided = unwind::catch(|| {
         let verdict = match (&error, mark) {
             (AttemptError::Panicked(_), _) if !rules.policy.retries_panics() => {
                 return (Decision::GiveUp(GiveUpReason::Panicked), rules.clock.now());
+            }
+            // What a batch that fails fast was doing is reported as it ends by itself.
+            _ if told.is_some_and(|reason| reason != GiveUpReason::FailFast) => {
+                return (
+                    Decision::GiveUp(told.unwrap_or(GiveUpReason::Cancelled)),
+                    rules.clock.now(),
+                );
             }
             (AttemptError::Failed(_), Some(mark)) => mark,
             (AttemptError::Failed(error), None) => rules
@@ -122,13 +190,22 @@ fn judge<I, T, E>(
             attempt: number,
         };
         let elapsed = now.saturating_sub(subject.accepted);
-        (rules.policy.decide(draw, state, elapsed, verdict), now)
+        let decision = match rules.policy.decide(draw, state, elapsed, verdict) {
+            Decision::Retry { .. } if told.is_some() => {
+                Decision::GiveUp(told.unwrap_or(GiveUpReason::FailFast))
+            }
+            Decision::Retry { delay, .. } if rules.is_too_late(now, delay) => {
+                Decision::GiveUp(GiveUpReason::DeadlineExceeded)
+            }
+            decision => decision,
+        };
+        (decision, now)
     });
     let (decision, now) = match decided {
         Ok(decided) => decided,
         Err(payload) => {
             unwind::discard(error);
-            return broken(rules, subject, record, number, payload);
+            return broken(rules, subject, record, payload);
         }
     };
     if let (Decision::Retry { delay, .. }, Some(hook)) = (&decision, rules.on_retry) {
@@ -155,9 +232,9 @@ fn broken<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
     record: &mut Option<Box<Record<E>>>,
-    number: u32,
     payload: Payload,
 ) -> Outcome<T> {
+    let number = attempts(record.as_deref()).saturating_add(1);
     let now = rules.clock.now();
     let error = AttemptError::Panicked(Panic::new(payload, subject.name.clone()));
     note(rules, subject, record, number, error, now);
@@ -215,6 +292,39 @@ fn texts<I, T, E>(
         job_name,
         previous_error,
     })
+}
+
+impl<I, T, E> Rules<'_, I, T, E> {
+    /// Would an attempt after this delay begin past the deadline?
+    fn is_too_late(&self, now: Nanos, delay: Nanos) -> bool {
+        self.deadline
+            .is_some_and(|deadline| now.saturating_add(delay) >= deadline)
+    }
+}
+
+/// An attempt that is about to run.
+pub(crate) struct Coming {
+    pub(crate) number: u32,
+    last: bool,
+    texts: Option<Texts>,
+    deadline: Option<Instant>,
+}
+
+impl Coming {
+    /// The same with this limit, which is the earlier one.
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Calls the user's function.
+    #[inline]
+    pub(crate) fn run<T, E>(self, job: impl FnOnce() -> Result<T, E>) -> Returned<T, E> {
+        let (result, mark) =
+            Attempt::during(self.number, self.last, self.texts, self.deadline, || {
+                unwind::catch(job)
+            });
+        Returned { result, mark }
+    }
 }
 
 /// The attempts that a record knows of.

@@ -99,7 +99,11 @@
 
 mod pool;
 
+mod scope;
+
 mod builder;
+
+mod periodic;
 
 mod single;
 
@@ -131,8 +135,6 @@ mod attempt;
 
 mod registry;
 
-mod stats;
-
 mod policy;
 
 mod give_up;
@@ -147,9 +149,21 @@ mod error;
 
 mod slot;
 
+mod roster;
+
+mod stats;
+
 mod timer;
 
 mod queue;
+
+mod permits;
+
+mod cancel;
+
+mod reason;
+
+mod park;
 
 mod clock;
 
@@ -164,17 +178,23 @@ pub use backoff::Jitter;
 pub use batch::Batch;
 pub use budget::RetryBudget;
 pub use builder::RetryPoolBuilder;
+pub use cancel::CancelToken;
 pub use channel::BatchSender;
 pub use completed::AsCompleted;
 pub use completion::Completion;
-pub use error::{BuildError, PolicyError, SendError, TimedOut};
-pub use give_up::{AttemptError, FailedAttempt, GiveUp, GiveUpReason};
-pub use handle::JobHandle;
+pub use error::{BuildError, PolicyError, SendError, TimedOut, TrySubmitError};
+pub use give_up::{AttemptError, FailedAttempt, GiveUp};
+pub use handle::{JobHandle, ScopedHandle};
 pub use in_order::InOrder;
+pub use job::JobState;
 pub use judge::NextAttempt;
+pub use lane::FailFast;
 pub use panic::Panic;
+pub use periodic::Periodic;
 pub use policy::{PanicPolicy, Requeue, RetryPolicy, Verdict};
 pub use pool::{RetryPool, ShutdownReport};
+pub use reason::GiveUpReason;
 pub use report::{BatchReport, Progress};
+pub use scope::{ScopedPool, scope};
 pub use single::Job;
 pub use stats::Stats;

@@ -1,21 +1,24 @@
 //! The pool: submitting, and the end.
 
 use std::fmt;
+use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
-use crate::builder::RetryPoolBuilder;
+use crate::builder::{Outfit, RetryPoolBuilder};
 use crate::clock::deadline_after;
 use crate::crew::Crew;
-use crate::error::BuildError;
-use crate::give_up::GiveUpReason;
+use crate::error::{BuildError, TrySubmitError};
 use crate::handle::JobHandle;
+use crate::periodic::Periodic;
+use crate::reason::GiveUpReason;
+use crate::roster::{Recruiter, blocking};
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex};
-use crate::token::announcer;
+use crate::token::end_on_cancel;
 
 /// A set of OS threads that share one work channel, and whose jobs retry.
 ///
@@ -34,7 +37,7 @@ use crate::token::announcer;
 /// ```
 pub struct RetryPool {
     crew: Arc<Crew<'static>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Arc<Threads>,
 }
 
 impl RetryPool {
@@ -67,8 +70,8 @@ impl RetryPool {
         RetryPoolBuilder::new()
     }
 
-    /// Submits one job with the pool's policy; never blocks. In a pool that is closed the handle is already settled, as
-    /// [`Shutdown`](GiveUpReason::Shutdown).
+    /// Submits one job with the pool's policy; blocks while the pool is full ([`capacity`](RetryPoolBuilder::capacity)). In a pool that is
+    /// closed the handle is already settled, as [`Shutdown`](GiveUpReason::Shutdown).
     ///
     /// The job is `Fn`, since it may run more than once, but it need not be `Sync`: one attempt runs at a time, so state that
     /// outlives an attempt can lie in a [`Cell`](std::cell::Cell).
@@ -88,14 +91,54 @@ impl RetryPool {
         self.job(job).submit()
     }
 
-    /// One job with settings of its own; [`Job::submit`] starts it.
-    pub fn job<F, T, E>(&self, job: F) -> Job<'_, F, T, E>
+    /// Submits one job with the pool's policy if the pool has room for it; never blocks.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] or [`TrySubmitError::Closed`] with the job.
+    pub fn try_submit<F, T, E>(&self, job: F) -> Result<JobHandle<T, E>, TrySubmitError<F>>
     where
         F: Fn() -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Send + 'static,
     {
-        Job::new(&self.crew, job)
+        let refused = |error: TrySubmitError<Job<'static, F, T, E>>| error.map(Job::into_job);
+        self.job(job).try_submit().map_err(refused)
+    }
+
+    /// Submits one job with the pool's policy; waits for room in the pool no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] or [`TrySubmitError::Closed`] with the job.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(1);
+    /// let handle = pool.submit_timeout(|| Ok::<_, ()>(1), Duration::from_secs(1)).unwrap();
+    /// assert_eq!(handle.wait().unwrap(), 1);
+    /// ```
+    pub fn submit_timeout<F, T, E>(
+        &self,
+        job: F,
+        timeout: Duration,
+    ) -> Result<JobHandle<T, E>, TrySubmitError<F>>
+    where
+        F: Fn() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let refused = |error: TrySubmitError<Job<'static, F, T, E>>| error.map(Job::into_job);
+        self.job(job).submit_timeout(timeout).map_err(refused)
+    }
+
+    /// One job with settings of its own; [`Job::submit`] starts it.
+    pub fn job<F, T, E>(&self, job: F) -> Job<'static, F, T, E>
+    where
+        F: Fn() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        Job::new(Arc::clone(&self.crew), job)
     }
 
     /// Many jobs of one type: `job` is called for each of `items`, and each comes out when it has settled.
@@ -118,13 +161,52 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        Batch::new(&self.crew, items.into_iter(), job, announcer)
+        Batch::new(&self.crew, items.into_iter(), job, end_on_cancel)
+    }
+
+    /// Calls `function` at a fixed rate: now, and each `period` from now on. The rate does not drift; a call that comes late, because
+    /// the one before took too long or no worker was free, skips those that were missed. Calls do not overlap, and are no jobs that
+    /// [`stats`](Self::stats) counts. They end with [`Periodic::stop`], [`cancel_all`](Self::cancel_all), or as soon as the pool is closed.
+    /// A panic is contained, and the next call is made.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use retry_pool::RetryPool;
+    /// # let pool = RetryPool::with_threads(1);
+    /// let (sender, ticks) = std::sync::mpsc::channel();
+    /// let clock = pool.every(Duration::from_millis(5), move || drop(sender.send(())));
+    /// assert_eq!(ticks.iter().take(3).count(), 3);
+    /// clock.stop();
+    /// assert!(ticks.iter().count() <= 1); // The function is dropped, and with it the sender.
+    /// ```
+    pub fn every(&self, period: Duration, function: impl Fn() + Send + 'static) -> Periodic {
+        Periodic::start(&self.crew, period, function)
     }
 
     /// What the pool has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.crew.stats()
+    }
+
+    /// Cancels whatever was accepted before: single jobs and batches. What is queued or parked settles at once, as
+    /// [`Cancelled`](GiveUpReason::Cancelled); what runs is told ([`Attempt::is_cancelled`](crate::Attempt::is_cancelled)) and not
+    /// retried. The pool goes on; what is submitted while this runs may be cancelled or not.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use retry_pool::{GiveUpReason, RetryPolicy, RetryPool};
+    /// # let pool = RetryPool::with_threads(2);
+    /// let later = pool.job(|| Ok::<_, ()>(1)).delay(Duration::from_secs(3600)).submit();
+    /// pool.cancel_all();
+    /// assert_eq!(later.wait().unwrap_err().reason(), GiveUpReason::Cancelled);
+    /// assert_eq!(pool.submit(|| Ok::<_, ()>(2)).wait().unwrap(), 2);
+    /// ```
+    pub fn cancel_all(&self) {
+        self.crew.cancel_all();
     }
 
     /// Accepts nothing more from outside, and returns at once. What was accepted goes on, retries included, and may still submit
@@ -179,18 +261,40 @@ impl RetryPool {
     fn end(&self, before: &Stats, deadline: Option<Instant>) -> ShutdownReport {
         self.crew.close();
         if !self.crew.is_inside() {
-            if !self.crew.wait_until_stopped(deadline) {
-                self.crew.stop_now();
-            }
-            self.join(self.crew.wait_for_threads(deadline));
+            // Maybe on a worker of another pool.
+            blocking(|| {
+                if !self.crew.wait_until_stopped(deadline) {
+                    self.crew.stop_now();
+                }
+                let all_ended = self.crew.wait_for_threads(deadline);
+                self.threads
+                    .join(all_ended, &self.crew.roster.stuck_threads());
+            });
         }
         ShutdownReport::between(before, &self.stats())
     }
+}
+
+/// The threads of a pool, to be joined.
+#[derive(Default)]
+struct Threads {
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    fn add(&self, thread: JoinHandle<()>) {
+        let mut handles = self.handles.lock();
+        if handles.len() == handles.capacity() {
+            handles.retain(|thread| !thread.is_finished());
+        }
+        handles.push(thread);
+    }
 
     /// Joins the threads, but leaves those behind that still run a job. No thread is waited for here, so the lock is short.
-    fn join(&self, all_ended: bool) {
-        for thread in self.threads.lock().drain(..) {
-            if all_ended || thread.is_finished() {
+    fn join(&self, all_ended: bool, stuck: &[ThreadId]) {
+        for thread in self.handles.lock().drain(..) {
+            let ended = all_ended && !stuck.contains(&thread.thread().id());
+            if ended || thread.is_finished() {
                 // A worker's thread returns nothing and contains every panic.
                 let _ = thread.join();
             }
@@ -203,16 +307,47 @@ impl RetryPoolBuilder {
     ///
     /// # Errors
     /// - [`BuildError::ZeroThreads`], [`BuildError::TooManyThreads`]: `threads` is not in 1 … 65 535.
+    /// - [`BuildError::ZeroCapacity`]: `capacity` is 0.
     /// - [`BuildError::ThreadName`]: the name contains a NUL byte.
     /// - [`BuildError::Policy`]: the policy is refused by [`RetryPolicy::validate`](crate::RetryPolicy::validate).
     /// - [`BuildError::Spawn`]: the operating system refused a thread. Those already started have ended when this returns.
     pub fn build(self) -> Result<RetryPool, BuildError> {
-        let (crew, threads) = self.start()?;
-        Ok(RetryPool {
-            crew,
-            threads: Mutex::new(threads),
-        })
+        let outfit = self.outfit();
+        let crew = Arc::new(Crew::new(self.settings()?));
+        let threads = Arc::<Threads>::default();
+        crew.roster
+            .set_recruiter(recruiter(&crew, &threads, &outfit));
+        let pool = RetryPool { crew, threads };
+        let crew = &pool.crew;
+        for number in 0..crew.settings.threads {
+            let started = crew.roster.recruit(false);
+            started.map_err(|source| outfit.refused(Some(number), source))?;
+        }
+        crew.roster.count_timer(true);
+        let shared = Arc::clone(crew);
+        match outfit.timer().spawn(move || shared.keep_time()) {
+            Ok(thread) => pool.threads.add(thread),
+            Err(source) => {
+                crew.roster.count_timer(false);
+                return Err(outfit.refused(None, source));
+            }
+        }
+        Ok(pool)
     }
+}
+
+/// How the pool's workers are started, spares included. It keeps nothing alive.
+fn recruiter(crew: &Arc<Crew<'static>>, threads: &Arc<Threads>, outfit: &Outfit) -> Recruiter {
+    let (crew, threads) = (Arc::downgrade(crew), Arc::downgrade(threads));
+    let outfit = outfit.clone();
+    Arc::new(move |post| {
+        let (Some(crew), Some(threads)) = (crew.upgrade(), threads.upgrade()) else {
+            return Err(io::Error::other("the pool is gone"));
+        };
+        let builder = outfit.worker(&post);
+        threads.add(builder.spawn(move || crew.work(&post))?);
+        Ok(())
+    })
 }
 
 // What a panic leaves behind is sound: no user code runs while the pool's own state changes.

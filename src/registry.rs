@@ -13,6 +13,7 @@ pub(crate) struct Registry<L: ?Sized> {
 }
 
 struct Member<L: ?Sized> {
+    number: u64,
     lane: Weak<L>,
     counts: Arc<Counts>,
 }
@@ -44,10 +45,20 @@ impl<L: ?Sized> Registry<L> {
         self.closed
     }
 
-    pub(crate) fn add(&mut self, lane: &Arc<L>, counts: Arc<Counts>) {
+    pub(crate) fn add(&mut self, number: u64, lane: &Arc<L>, counts: Arc<Counts>) {
         self.retire();
         let lane = Arc::downgrade(lane);
-        self.live.push(Member { lane, counts });
+        self.live.push(Member {
+            number,
+            lane,
+            counts,
+        });
+    }
+
+    /// The one of this number, if it lives. To be dropped without a lock, as `lanes`.
+    pub(crate) fn find(&self, number: u64) -> Option<Arc<L>> {
+        let member = self.live.iter().find(|member| member.number == number)?;
+        member.lane.upgrade()
     }
 
     /// Moves the counts of batches that are gone into the sum.
@@ -90,11 +101,12 @@ mod tests {
         let mut registry = Registry::default();
         let (lane, counts) = (Arc::new(()), Arc::<Counts>::default());
         counts.accepted.bump(3);
-        registry.add(&lane, Arc::clone(&counts));
+        registry.add(1, &lane, Arc::clone(&counts));
+        assert!(registry.find(1).is_some() && registry.find(2).is_none());
         assert_eq!(registry.lanes().len(), 1);
         drop(lane);
         assert_eq!((registry.lanes().len(), registry.counts().count()), (0, 1));
-        registry.add(&Arc::new(()), Arc::default());
+        registry.add(2, &Arc::new(()), Arc::default());
         assert_eq!(
             (registry.past().accepted(), registry.counts().count()),
             (3, 1)

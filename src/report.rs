@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::completion::Completion;
+use crate::lane::is_failure;
 use crate::stats::Counts;
 use crate::unwind;
 
@@ -99,6 +100,7 @@ pub struct BatchReport<I, T, E> {
     attempts: u64,
     elapsed: Duration,
     input_left: bool,
+    first_failure: Option<usize>,
 }
 
 impl<I, T, E> BatchReport<I, T, E> {
@@ -109,6 +111,7 @@ impl<I, T, E> BatchReport<I, T, E> {
             attempts: 0,
             elapsed: Duration::ZERO,
             input_left: false,
+            first_failure: None,
         }
     }
 
@@ -127,12 +130,18 @@ impl<I, T, E> BatchReport<I, T, E> {
     }
 
     /// Ends the collecting.
-    pub(crate) fn finish(mut self, elapsed: Duration, input_left: bool) -> Self {
+    pub(crate) fn finish(
+        mut self,
+        elapsed: Duration,
+        input_left: bool,
+        first_failure: Option<usize>,
+    ) -> Self {
         self.succeeded.sort_unstable_by_key(|(index, _)| *index);
         self.gave_up.sort_unstable_by_key(Completion::index);
         Self {
             elapsed,
             input_left,
+            first_failure,
             ..self
         }
     }
@@ -146,6 +155,24 @@ impl<I, T, E> BatchReport<I, T, E> {
     /// The jobs that did not succeed, in the order of the input.
     pub fn gave_up(&self) -> &[Completion<I, T, E>] {
         &self.gave_up
+    }
+
+    /// The job that failed first, by the time of its end: with [`fail_fast`](crate::Batch::fail_fast), why the batch stopped. Jobs that were
+    /// cancelled or had no time left did not fail.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<&Completion<I, T, E>> {
+        let index = self.first_failure?;
+        let place = self.gave_up.binary_search_by_key(&index, Completion::index);
+        self.gave_up.get(place.ok()?)
+    }
+
+    /// The jobs that failed by themselves, in the order of the input: those that gave up or panicked, not those that were cancelled, had no
+    /// time left or were stopped by another's failure.
+    pub fn failures(&self) -> impl Iterator<Item = &Completion<I, T, E>> {
+        self.gave_up.iter().filter(|done| {
+            done.result()
+                .is_err_and(|give_up| is_failure(give_up.reason()))
+        })
     }
 
     /// Both by value: what succeeded, and what did not.

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
-use crate::crew::{Crew, SharedWork};
+use crate::clock::{deadline_after, nanos};
+use crate::crew::{Crew, Parked, Patience, Refusal, SharedWork, WeakWork};
+use crate::error::TrySubmitError;
 use crate::give_up::{AttemptError, GiveUp};
-use crate::handle::JobHandle;
-use crate::job::{Options, Pending, SingleJob, Todo};
+use crate::handle::ScopedHandle;
+use crate::job::{Callable, Options, Plain, SharedFn, SingleJob, Todo};
 use crate::judge::NextAttempt;
-use crate::policy::{RetryPolicy, Verdict};
-use crate::sync::Arc;
-use crate::unwind::Contained;
+use crate::policy::{Requeue, RetryPolicy, Verdict};
+use crate::sync::{Arc, Weak};
+use crate::unwind::{self, Contained};
 
 /// One job with settings of its own; made by [`RetryPool::job`](crate::RetryPool::job).
 ///
@@ -36,32 +39,35 @@ use crate::unwind::Contained;
 /// assert_eq!(handle.wait().unwrap_err().attempts(), 1);
 /// ```
 #[must_use = "a job does not run before submit()"]
-pub struct Job<'a, F, T, E> {
-    crew: &'a Arc<Crew<'static>>,
+pub struct Job<'p, F, T, E> {
+    crew: Arc<Crew<'p>>,
     job: F,
+    /// Makes the job one whose attempts have a limit.
+    share: Option<fn(F) -> SharedFn<T, E>>,
     name: Option<Arc<str>>,
-    options: Option<Box<Options<'static, T, E>>>,
+    options: Option<Box<Options<'p, T, E>>>,
     /// A job gives its handle values, which it does not hold.
     values: PhantomData<fn() -> T>,
 }
 
-impl<'a, F, T, E> Job<'a, F, T, E>
+impl<'p, F, T, E> Job<'p, F, T, E>
 where
-    F: Fn() -> Result<T, E> + Send + 'static,
-    T: Send + 'static,
-    E: Send + 'static,
+    F: Fn() -> Result<T, E> + Send + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
 {
-    pub(crate) fn new(crew: &'a Arc<Crew<'static>>, job: F) -> Self {
+    pub(crate) fn new(crew: Arc<Crew<'p>>, job: F) -> Self {
         Self {
             crew,
             job,
+            share: None,
             name: None,
             options: None,
             values: PhantomData,
         }
     }
 
-    fn options(&mut self) -> &mut Options<'static, T, E> {
+    fn options(&mut self) -> &mut Options<'p, T, E> {
         self.options.get_or_insert_default()
     }
 
@@ -81,7 +87,7 @@ where
 
     /// Retries an error only if this returns true; any other ends the job as
     /// [`Permanent`](crate::GiveUpReason::Permanent). Replaces [`classify`](Self::classify).
-    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + 'static) -> Self {
+    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + 'p) -> Self {
         self.classify(move |error| {
             if retry(error) {
                 Verdict::Retry
@@ -93,7 +99,7 @@ where
 
     /// Judges each error. If the function panics, the job ends as [`Panicked`](crate::GiveUpReason::Panicked). Replaces
     /// [`retry_if`](Self::retry_if).
-    pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
+    pub fn classify(mut self, classify: impl Fn(&E) -> Verdict + Send + 'p) -> Self {
         self.options().classify = Some(Contained::new(Box::new(classify)));
         self
     }
@@ -108,7 +114,7 @@ where
     /// let job = pool.job(|| Ok::<_, String>(Attempt::current().number())).retry(RetryPolicy::immediate());
     /// assert_eq!(job.retry_unless(|number| *number == 3).submit().wait().unwrap(), 3);
     /// ```
-    pub fn retry_unless(mut self, accept: impl Fn(&T) -> bool + Send + 'static) -> Self {
+    pub fn retry_unless(mut self, accept: impl Fn(&T) -> bool + Send + 'p) -> Self {
         self.options().accept = Some(Contained::new(Box::new(accept)));
         self
     }
@@ -126,7 +132,7 @@ where
 
     /// Is called when the job gives up, for whatever reason, just before its handle knows: on the worker of its last attempt, or on
     /// the thread that stops the pool; not if a closed pool refused the job. A panic in it is contained.
-    pub fn on_give_up(mut self, hook: impl Fn(&GiveUp<E>) + Send + 'static) -> Self {
+    pub fn on_give_up(mut self, hook: impl Fn(&GiveUp<E>) + Send + 'p) -> Self {
         self.options().on_give_up = Some(Contained::new(Box::new(hook)));
         self
     }
@@ -146,37 +152,203 @@ where
         self
     }
 
-    /// Submits the job; never blocks. In a pool that is closed the handle is already settled, as
-    /// [`Shutdown`](crate::GiveUpReason::Shutdown).
+    /// The time allowed for the whole job from its submission, retries and waiting included. When it is over, a job that waits ends as
+    /// [`DeadlineExceeded`](crate::GiveUpReason::DeadlineExceeded), and so does one whose next attempt would come too late; a running
+    /// attempt is told to stop, and ends the job when it returns: with its success, or else as `DeadlineExceeded`. Not to wait for an
+    /// attempt that does not listen, set [`attempt_timeout`](Self::attempt_timeout), too: this time limits that one. Default: no limit.
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.options().timeout = Some(time);
+        self
+    }
+
+    /// Waits this long after the submission before the first attempt. Default: zero.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use retry_pool::RetryPool;
+    ///
+    /// let pool = RetryPool::with_threads(1);
+    /// let submitted = Instant::now();
+    /// let begun = pool.job(|| Ok::<_, ()>(Instant::now())).delay(Duration::from_millis(20)).submit();
+    /// assert!(begun.wait().unwrap() - submitted >= Duration::from_millis(20));
+    /// ```
+    pub fn delay(mut self, time: Duration) -> Self {
+        self.options().delay = time;
+        self
+    }
+
+    /// Submits the job; blocks while the pool is full ([`capacity`](crate::RetryPoolBuilder::capacity)). In a pool that is closed the
+    /// handle is already settled, as [`Shutdown`](crate::GiveUpReason::Shutdown).
+    ///
+    /// # Panics
+    /// If the policy is refused by [`RetryPolicy::validate`]; in a job that submits to a full pool, if the operating system refuses the
+    /// spare thread that works meanwhile.
+    pub fn submit(self) -> ScopedHandle<'p, T, E> {
+        match self.try_admit(Patience::Until(None)) {
+            Ok(handle) => handle,
+            Err((refused, _)) => {
+                let Self {
+                    crew,
+                    job,
+                    name,
+                    options,
+                    ..
+                } = refused;
+                unwind::discard(job);
+                unwind::discard(options);
+                let refused = SingleJob::<Plain<F>, T, E>::refused(crew, name);
+                ScopedHandle::new(Arc::new(refused))
+            }
+        }
+    }
+
+    /// Submits the job if the pool has room for it; never blocks.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] or [`TrySubmitError::Closed`] with the job.
     ///
     /// # Panics
     /// If the policy is refused by [`RetryPolicy::validate`].
-    pub fn submit(self) -> JobHandle<T, E> {
+    pub fn try_submit(self) -> Result<ScopedHandle<'p, T, E>, TrySubmitError<Self>> {
+        self.try_admit(Patience::None).map_err(refused)
+    }
+
+    /// Submits the job; waits for room in the pool no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] or [`TrySubmitError::Closed`] with the job.
+    ///
+    /// # Panics
+    /// As [`submit`](Self::submit).
+    pub fn submit_timeout(
+        self,
+        timeout: Duration,
+    ) -> Result<ScopedHandle<'p, T, E>, TrySubmitError<Self>> {
+        self.try_admit(Patience::Until(deadline_after(timeout)))
+            .map_err(refused)
+    }
+
+    /// The job's function alone, once it was refused.
+    pub(crate) fn into_job(self) -> F {
+        self.job
+    }
+
+    fn try_admit(self, patience: Patience) -> Result<ScopedHandle<'p, T, E>, (Self, Refusal)> {
+        let policy = self
+            .options
+            .as_ref()
+            .and_then(|options| options.policy.as_ref());
+        if let Some(Err(error)) = policy.map(RetryPolicy::validate) {
+            panic!("{error}");
+        }
+        let number = match self.crew.admit(patience) {
+            Ok(number) => number,
+            Err(refusal) => return Err((self, refusal)),
+        };
         let Self {
             crew,
             job,
+            share,
             name,
             options,
             values: _,
         } = self;
-        let policy = options.as_ref().and_then(|options| options.policy.as_ref());
-        if let Some(Err(error)) = policy.map(RetryPolicy::validate) {
-            panic!("{error}");
-        }
-        let todo = Todo {
-            job,
-            options,
-            record: None,
-        };
-        let Some(number) = crew.admit() else {
-            todo.free();
-            return JobHandle::new(Arc::new(SingleJob::<F, T, E>::refused(name)));
-        };
-        let job = Arc::new(SingleJob::new(todo, name, number, crew.clock.now()));
-        let pending: Arc<dyn Pending<T, E>> = Arc::clone(&job) as _;
-        crew.push(job as SharedWork<'static>);
-        JobHandle::new(pending)
+        Ok(match share {
+            None => launch(crew, Plain(job), name, options, number),
+            Some(share) => launch(crew, share(job), name, options, number),
+        })
     }
+}
+
+impl<F, T, E> Job<'static, F, T, E>
+where
+    F: Fn() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    /// The time allowed for one attempt. One that takes longer is told to stop and counts as failed
+    /// ([`AttemptError::TimedOut`]); the job goes on by its policy, a fresh worker takes the place of the stuck one, and whatever that
+    /// attempt returns later is dropped. So two attempts may run at once, which is why the job has to be `Sync` here. Default: no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retry_pool::{Attempt, RetryPolicy, RetryPool};
+    ///
+    /// let pool = RetryPool::with_threads(1);
+    /// let job = || match Attempt::current().number() {
+    ///     1 => Ok::<_, ()>(std::thread::sleep(Duration::from_millis(200))),
+    ///     _ => Ok(()),
+    /// };
+    /// let job = pool.job(job).attempt_timeout(Duration::from_millis(20)).retry(RetryPolicy::immediate());
+    /// let handle = job.submit().wait_timeout(Duration::from_millis(150));
+    /// assert!(handle.is_ok_and(|result| result.is_ok()));
+    /// ```
+    pub fn attempt_timeout(mut self, time: Duration) -> Self
+    where
+        F: Sync,
+    {
+        self.options().attempt_timeout = Some(time);
+        self.share = Some(SharedFn::new);
+        self
+    }
+}
+
+fn refused<V>((given, refusal): (V, Refusal)) -> TrySubmitError<V> {
+    match refusal {
+        Refusal::Full => TrySubmitError::Full(given),
+        Refusal::Closed => TrySubmitError::Closed(given),
+    }
+}
+
+/// Sends an admitted job to work.
+fn launch<'p, J, T, E>(
+    crew: Arc<Crew<'p>>,
+    job: J,
+    name: Option<Arc<str>>,
+    mut options: Option<Box<Options<'p, T, E>>>,
+    number: u64,
+) -> ScopedHandle<'p, T, E>
+where
+    J: Callable<T, E> + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+{
+    let accepted = crew.clock.now();
+    let (mut begins, mut deadline, mut watched) = (accepted, None, false);
+    if let Some(options) = &mut options {
+        begins = accepted.saturating_add(nanos(options.delay));
+        deadline = options
+            .timeout
+            .map(|time| accepted.saturating_add(nanos(time)));
+        watched = options.attempt_timeout.is_some();
+        (options.begins, options.deadline) = (begins, deadline);
+    }
+    let mut todo = Todo {
+        job,
+        options,
+        record: None,
+    };
+    let job = if watched {
+        Arc::new_cyclic(|this: &Weak<SingleJob<'p, J, T, E>>| {
+            if let Some(options) = &mut todo.options {
+                options.this = Some(this.clone() as WeakWork<'p>);
+            }
+            SingleJob::new(crew, todo, name, number, accepted)
+        })
+    } else {
+        Arc::new(SingleJob::new(crew, todo, name, number, accepted))
+    };
+    let work: SharedWork<'p> = Arc::clone(&job) as _;
+    if let Some(deadline) = deadline {
+        job.crew
+            .park(deadline, Parked::Deadline(Arc::downgrade(&work)));
+    }
+    if begins > accepted {
+        job.crew.park(begins, Parked::Job(work, Requeue::Back));
+    } else {
+        job.crew.push(work);
+    }
+    ScopedHandle::new(job)
 }
 
 impl<F, T, E> fmt::Debug for Job<'_, F, T, E> {

@@ -2,8 +2,9 @@
 //!
 //! | state | entered by | allows |
 //! |---|---|---|
-//! | `Pending(Q)` | creation; the worker that puts the job back to be retried | `begin` |
-//! | `Busy` | `begin`: the caller owns `Q` now and must `put_back` or `set` | both of these |
+//! | `Pending(Q)` | creation; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `take_pending` |
+//! | `Busy(worker)` | `begin`: the caller owns `Q` now and must `put_back`, `lend` or `set` | these |
+//! | `Lent(Q, …)` | `lend`: an attempt runs that may be abandoned | `reclaim`, `expire` |
 //! | `Set(V)` | `set`; [`Slot::settled`] | taking the value |
 //! | `Taken` | the waiter that took the value | nothing |
 //!
@@ -11,10 +12,12 @@
 //! under the same lock under which a waiter looks for the value before it leaves one, so no wake-up is lost. Wakers are
 //! user code: they are cloned, woken and dropped outside the lock.
 
-use std::task::{Wake, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
-use crate::sync::{Arc, Condvar, Mutex, look_before_sleep, wait_until};
+use crate::park::Parker;
+use crate::roster::blocking;
+use crate::sync::{Arc, Mutex, look_before_sleep};
 use crate::unwind;
 
 /// A slot for a `V` that something in `Q` will produce.
@@ -30,10 +33,22 @@ struct State<Q, V> {
 
 enum Phase<Q, V> {
     Pending(Q),
-    Busy,
+    /// With the number of the worker, or [`NOBODY`].
+    Busy(u32),
+    Lent(Box<Loan<Q>>),
     Set(V),
     Taken,
 }
+
+/// What an attempt leaves behind that may be abandoned.
+struct Loan<Q> {
+    source: Q,
+    worker: u32,
+    attempt: u32,
+}
+
+/// Stands for a thread that is no worker, where it settles a job.
+pub(crate) const NOBODY: u32 = u32::MAX;
 
 /// What a look at a slot finds.
 #[derive(Debug, PartialEq)]
@@ -42,6 +57,14 @@ pub(crate) enum Look<V> {
     Value(V),
     /// The value was taken before.
     Gone,
+}
+
+/// A slot whose source nobody works on.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Standing<Q> {
+    /// The source is the caller's now.
+    Pending(Q),
+    Settled,
 }
 
 impl<Q, V> Slot<Q, V> {
@@ -62,15 +85,30 @@ impl<Q, V> Slot<Q, V> {
         }
     }
 
-    /// Takes the source out to work on it. `None` if it is being worked on already, or the value is set.
-    pub(crate) fn begin(&self) -> Option<Q> {
+    /// Takes the source out for this worker to work on. `None` if it is being worked on already, or the value is set.
+    pub(crate) fn begin(&self, worker: u32) -> Option<Q> {
+        self.state.lock().begin(worker)
+    }
+
+    /// Takes the source out to settle it, or says why that cannot be. If it is being worked on, both functions are called under the
+    /// lock, so that the worker is still at it: `lent` with the source if that is here, and `running` with the worker.
+    pub(crate) fn interrupt<R>(
+        &self,
+        lent: impl FnOnce(&mut Q),
+        running: impl FnOnce(u32) -> R,
+    ) -> Result<Standing<Q>, R> {
         let mut state = self.state.lock();
-        if !matches!(state.phase, Phase::Pending(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut state.phase, Phase::Busy) {
-            Phase::Pending(source) => Some(source),
-            _ => unreachable!("looked at under the same lock"),
+        match &mut state.phase {
+            Phase::Busy(worker) => Err(running(*worker)),
+            Phase::Lent(loan) => {
+                lent(&mut loan.source);
+                Err(running(loan.worker))
+            }
+            Phase::Set(_) | Phase::Taken => Ok(Standing::Settled),
+            Phase::Pending(_) => match state.begin(NOBODY) {
+                Some(source) => Ok(Standing::Pending(source)),
+                None => unreachable!("looked at under the same lock"),
+            },
         }
     }
 
@@ -78,16 +116,70 @@ impl<Q, V> Slot<Q, V> {
     pub(crate) fn put_back(&self, source: Q) {
         let mut state = self.state.lock();
         debug_assert!(
-            matches!(state.phase, Phase::Busy),
+            matches!(state.phase, Phase::Busy(_)),
             "only who began may put back"
         );
         state.phase = Phase::Pending(source);
     }
 
+    /// Leaves the source here while an attempt runs that may be abandoned.
+    pub(crate) fn lend(&self, source: Q, attempt: u32) {
+        let mut state = self.state.lock();
+        let Phase::Busy(worker) = state.phase else {
+            unreachable!("only who began may lend");
+        };
+        state.phase = Phase::Lent(Box::new(Loan {
+            source,
+            worker,
+            attempt,
+        }));
+    }
+
+    /// Takes the source back after the attempt; `None` if it was abandoned.
+    pub(crate) fn reclaim(&self, worker: u32, attempt: u32) -> Option<Q> {
+        let mut state = self.state.lock();
+        match &state.phase {
+            Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => {}
+            _ => return None,
+        }
+        match std::mem::replace(&mut state.phase, Phase::Busy(worker)) {
+            Phase::Lent(loan) => Some(loan.source),
+            _ => unreachable!("looked at under the same lock"),
+        }
+    }
+
+    /// Abandons this attempt if it still runs: the source is pending again, changed by `change`. Gives the worker that is left with it.
+    pub(crate) fn expire(&self, attempt: u32, change: impl FnOnce(&mut Q)) -> Option<u32> {
+        let mut state = self.state.lock();
+        match &state.phase {
+            Phase::Lent(loan) if loan.attempt == attempt => {}
+            _ => return None,
+        }
+        let Phase::Lent(mut loan) = std::mem::replace(&mut state.phase, Phase::Busy(NOBODY)) else {
+            unreachable!("looked at under the same lock");
+        };
+        change(&mut loan.source);
+        let worker = loan.worker;
+        state.phase = Phase::Pending(loan.source);
+        Some(worker)
+    }
+
+    /// Looks at the source while nobody works on it; `Err`: is it being worked on?
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&Q) -> R) -> Result<R, bool> {
+        match &self.state.lock().phase {
+            Phase::Pending(source) => Ok(look(source)),
+            Phase::Busy(_) | Phase::Lent(_) => Err(true),
+            Phase::Set(_) | Phase::Taken => Err(false),
+        }
+    }
+
     /// Sets the value and wakes who waits for it. The caller has begun and not put back, so this happens once.
     pub(crate) fn set(&self, value: V) {
         let mut state = self.state.lock();
-        debug_assert!(matches!(state.phase, Phase::Busy), "only who began may set");
+        debug_assert!(
+            matches!(state.phase, Phase::Busy(_)),
+            "only who began may set"
+        );
         state.phase = Phase::Set(value);
         let waiter = state.waiter.take();
         drop(state);
@@ -130,9 +222,19 @@ impl<Q, V> Slot<Q, V> {
 }
 
 impl<Q, V> State<Q, V> {
+    fn begin(&mut self, worker: u32) -> Option<Q> {
+        if !matches!(self.phase, Phase::Pending(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Busy(worker)) {
+            Phase::Pending(source) => Some(source),
+            _ => unreachable!("just looked at"),
+        }
+    }
+
     fn take_value(&mut self) -> Look<V> {
         match self.phase {
-            Phase::Pending(_) | Phase::Busy => return Look::NotYet,
+            Phase::Pending(_) | Phase::Busy(_) | Phase::Lent(_) => return Look::NotYet,
             Phase::Taken => return Look::Gone,
             Phase::Set(_) => {}
         }
@@ -156,47 +258,17 @@ pub(crate) fn block_on<V>(
     if let Some(found) = found {
         return found;
     }
-    let parker = Arc::new(Parker::default());
-    let waker = Waker::from(Arc::clone(&parker));
-    loop {
-        match poll(&waker) {
-            Look::NotYet if parker.park(deadline) => {}
-            Look::NotYet => return look(),
-            found => return found,
-        }
-    }
-}
-
-/// A thread that sleeps until it is woken.
-#[derive(Default)]
-struct Parker {
-    woken: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Parker {
-    /// False if the deadline came first.
-    fn park(&self, deadline: Option<Instant>) -> bool {
-        let mut woken = self.woken.lock();
-        while !*woken {
-            if !wait_until(&self.changed, &mut woken, deadline) {
-                return false;
+    blocking(|| {
+        let parker = Arc::new(Parker::default());
+        let waker = Waker::from(Arc::clone(&parker));
+        loop {
+            match poll(&waker) {
+                Look::NotYet if parker.park(deadline) => {}
+                Look::NotYet => return look(),
+                found => return found,
             }
         }
-        *woken = false;
-        true
-    }
-}
-
-impl Wake for Parker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        *self.woken.lock() = true;
-        self.changed.notify_one();
-    }
+    })
 }
 
 #[cfg(test)]
@@ -209,12 +281,12 @@ mod tests {
     #[test]
     fn a_value_is_set_once_and_taken_once() {
         let slot = Number::pending("job");
-        assert_eq!((slot.begin(), slot.begin()), (Some("job"), None));
+        assert_eq!((slot.begin(0), slot.begin(0)), (Some("job"), None));
         slot.put_back("job");
         assert_eq!((slot.is_settled(), slot.try_take()), (false, Look::NotYet));
-        assert_eq!(slot.begin(), Some("job"));
+        assert_eq!(slot.begin(0), Some("job"));
         slot.set(1);
-        assert_eq!((slot.is_settled(), slot.begin()), (true, None));
+        assert_eq!((slot.is_settled(), slot.begin(0)), (true, None));
         assert_eq!(
             (slot.try_take(), slot.try_take()),
             (Look::Value(1), Look::Gone)
@@ -231,9 +303,34 @@ mod tests {
         assert!(Some(Instant::now()) >= soon);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| wait(None));
-            slot.begin();
+            slot.begin(0);
             slot.set(2);
             assert_eq!(waiter.join().unwrap(), Look::Value(2));
         });
+    }
+
+    #[test]
+    fn an_attempt_is_abandoned_or_reclaimed_never_both() {
+        let slot = Number::pending("job");
+        slot.begin(3);
+        slot.lend("job", 1);
+        assert_eq!(slot.interrupt(|_| (), |worker| worker), Err(3));
+        assert_eq!(
+            (slot.expire(2, |_| ()), slot.expire(1, |_| ())),
+            (None, Some(3))
+        );
+        assert_eq!((slot.reclaim(3, 1), slot.expire(1, |_| ())), (None, None));
+        assert_eq!(slot.begin(4), Some("job"));
+        slot.lend("job", 2);
+        assert_eq!(
+            (slot.reclaim(3, 1), slot.reclaim(4, 2)),
+            (None, Some("job"))
+        );
+        assert_eq!(slot.expire(2, |_| ()), None);
+        slot.set(1);
+        assert_eq!(
+            slot.interrupt(|_| (), |worker| worker),
+            Ok(Standing::Settled)
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! Reading adds all of them up, the settled ones first: a job is accepted before it settles, so the sum never shows more
 //! jobs settled than accepted.
 
-use crate::give_up::GiveUpReason;
+use crate::reason::GiveUpReason;
 use crate::sync::{AtomicU64, Ordering};
 
 /// One set of counts.
@@ -78,11 +78,25 @@ pub struct Stats {
     retries: u64,
     gave_up: [u64; GiveUpReason::COUNT],
     threads: usize,
+    spare_threads: usize,
+    stuck_threads: usize,
 }
 
 impl Stats {
-    pub(crate) fn set_threads(&mut self, threads: usize) {
+    pub(crate) fn set_threads(&mut self, threads: usize, spare: usize, stuck: usize) {
         self.threads = threads;
+        self.spare_threads = spare;
+        self.stuck_threads = stuck;
+    }
+
+    /// Adds what was counted by those that are gone.
+    pub(crate) fn add(&mut self, past: &Self) {
+        self.accepted += past.accepted;
+        self.succeeded += past.succeeded;
+        self.retries += past.retries;
+        for (sum, count) in self.gave_up.iter_mut().zip(past.gave_up) {
+            *sum += count;
+        }
     }
 
     /// Adds all but the accepted jobs, which are to be read after everything else.
@@ -139,5 +153,20 @@ impl Stats {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Workers beyond [`threads`](Self::threads): one for each job that waits for others, and one for each stuck attempt that was
+    /// replaced. They end when they are not needed any more.
+    #[must_use]
+    pub fn spare_threads(&self) -> usize {
+        self.spare_threads
+    }
+
+    /// Workers whose attempt was abandoned by its `attempt_timeout` and has not returned yet. Those beyond
+    /// [`max_stuck`](crate::RetryPoolBuilder::max_stuck) are not replaced: where this figure is the greater one, the pool works with fewer
+    /// threads than it should.
+    #[must_use]
+    pub fn stuck_threads(&self) -> usize {
+        self.stuck_threads
     }
 }

@@ -4,9 +4,7 @@ use std::time::Instant;
 
 pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence,
-};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 pub(crate) use std::sync::{Arc, Weak};
 
 /// A value on cache lines of its own, so that threads that write it do not slow down those that read its neighbours. Two lines
@@ -53,6 +51,24 @@ pub(crate) fn look_before_sleep<V>(mut look: impl FnMut() -> Option<V>) -> Optio
         }
         if round < 3 {
             for _ in 0..8 << round {
+                std::hint::spin_loop();
+            }
+        } else {
+            std::thread::yield_now();
+        }
+    }
+    look()
+}
+
+/// As `look_before_sleep`, for a worker without work, whose sleep costs the next pusher a wake-up: spins for about 2 µs, then offers the
+/// CPU to others four times.
+pub(crate) fn search<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
+    for round in 0..11 {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if round < 7 {
+            for _ in 0..1 << round {
                 std::hint::spin_loop();
             }
         } else {

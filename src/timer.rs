@@ -9,6 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::clock::{Clock, Nanos};
 use crate::sync::{Condvar, Mutex, wait_until};
+use crate::unwind;
 
 /// How many due entries are fired before the lock is offered to those who park.
 const BITE: usize = 64;
@@ -68,7 +69,8 @@ impl<K: Key> Timer<K> {
             self.changed.notify_one();
         }
         drop(state);
-        drop(dead);
+        // A job that has settled may be dropped here, with the user's values.
+        unwind::discard_all(dead);
         Ok(())
     }
 
@@ -99,6 +101,17 @@ impl<K: Key> Timer<K> {
             wait_until(&self.changed, &mut state, next);
         }
         false
+    }
+
+    /// Takes those entries out that `wanted` names.
+    pub(crate) fn take(&self, wanted: impl Fn(&K) -> bool) -> Vec<K> {
+        let mut state = self.state.lock();
+        let entries = std::mem::take(&mut state.heap).into_vec();
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| wanted(&entry.key));
+        state.heap = BinaryHeap::from(kept);
+        drop(state);
+        taken.into_iter().map(|entry| entry.key).collect()
     }
 
     /// Ends the timer's thread and gives back what was parked. Later inserts are refused.

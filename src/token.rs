@@ -4,13 +4,20 @@
 //! because a reading (20–25 ns) costs as much as the rest of an empty job's way: at the start of a turn, after a failure, and else
 //! after every job, or every eighth while jobs are tiny ([`Pace`]). A turn can end whenever the clock is read.
 
-use crate::clock::Nanos;
-use crate::crew::{Crew, Due, Lane, Next, Parked, SharedLane, Work};
-use crate::give_up::{AttemptError, GiveUp, GiveUpReason};
-use crate::judge::{NextAttempt, Outcome, Rules, Subject, attempt};
-use crate::lane::{After, Announcer, Core, Leftover, Queued, Ran};
+use std::time::Duration;
+
+use crate::cancel::Listener;
+use crate::clock::{Nanos, nanos};
+use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
+use crate::give_up::{AttemptError, GiveUp, Record};
+use crate::judge::{
+    NextAttempt, Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
+};
+use crate::lane::{After, Core, Input, Leftover, Queued, Ran, SharedInput};
+use crate::park::Parker;
 use crate::policy::{Requeue, RetryPolicy, Verdict};
-use crate::stats::Counts;
+use crate::reason::GiveUpReason;
+use crate::roster::Post;
 use crate::sync::{Arc, Weak};
 use crate::unwind::{self, Contained, Hook};
 
@@ -33,34 +40,51 @@ pub(crate) struct BatchOptions<'p, I, T, E> {
     pub(crate) name: Hook<dyn Fn(&I) -> String + Send + Sync + 'p>,
     pub(crate) display: Option<fn(&E) -> String>,
     pub(crate) errors_kept: usize,
+    pub(crate) attempt_timeout: Option<Duration>,
     /// The pool's seed and the batch's number, mixed.
     pub(crate) seed: u64,
 }
 
-/// Makes the [`Announcer`] of a batch.
-pub(crate) type MakeAnnouncer<'p, I, T, E, F> =
-    fn(&Arc<Crew<'p>>, &Weak<BatchLane<'p, I, T, E, F>>) -> Announcer;
+/// Has a batch end when its token is cancelled.
+pub(crate) type Listen<'p, I, T, E, F> = fn(&Arc<BatchLane<'p, I, T, E, F>>);
 
-/// How completions, which know neither the job function nor the pool, announce tokens: by a closure over both that keeps neither
-/// alive. It names no type of the batch, so it asks for a batch that borrows nothing.
-pub(crate) fn announcer<I, T, E, F>(
-    crew: &Arc<Crew<'static>>,
-    lane: &Weak<BatchLane<'static, I, T, E, F>>,
-) -> Announcer
+/// Ends the batch on the thread that cancels. For a batch that borrows nothing, since a token can be anywhere.
+pub(crate) fn end_on_cancel<I, T, E, F>(lane: &Arc<BatchLane<'static, I, T, E, F>>)
 where
     I: Send + 'static,
     T: Send + 'static,
     E: Send + 'static,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'static,
 {
-    let (crew, lane) = (Arc::downgrade(crew), lane.clone());
-    Box::new(move |tokens| {
-        if let (Some(crew), Some(lane)) = (crew.upgrade(), lane.upgrade()) {
-            let lane: SharedLane<'static> = lane;
-            crew.push_tokens(&lane, tokens);
-            unwind::discard(lane);
+    let token = lane.core.setup.token.clone();
+    token.listen(Arc::clone(lane) as Arc<dyn Listener>);
+}
+
+/// Wakes the iterator, which ends the batch; so do workers between two jobs.
+pub(crate) fn wake_on_cancel<I, T, E, F>(lane: &Arc<BatchLane<'_, I, T, E, F>>) {
+    let token = lane.core.setup.token.clone();
+    token.listen(Arc::clone(&lane.core.parker) as Arc<dyn Listener>);
+}
+
+impl Listener for Parker {
+    fn cancelled(self: Arc<Self>, _reason: GiveUpReason) {
+        self.unpark();
+    }
+}
+
+impl<I, T, E, F> Listener for BatchLane<'static, I, T, E, F>
+where
+    I: Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Fn(&I) -> Result<T, E> + Send + Sync + 'static,
+{
+    fn cancelled(self: Arc<Self>, reason: GiveUpReason) {
+        if let Some(crew) = self.crew.upgrade() {
+            self.core.end(&crew, reason);
         }
-    })
+        unwind::discard(self);
+    }
 }
 
 /// A batch with its job function: what a token helps.
@@ -68,6 +92,7 @@ pub(crate) struct BatchLane<'p, I, T, E, F> {
     pub(crate) core: Arc<Core<I, T, E>>,
     pub(crate) job: Contained<F>,
     pub(crate) options: BatchOptions<'p, I, T, E>,
+    pub(crate) crew: Weak<Crew<'p>>,
     pub(crate) this: Weak<Self>,
 }
 
@@ -88,49 +113,156 @@ where
             display: options.display,
             errors_kept: options.errors_kept,
             seed: options.seed,
+            deadline: self.core.setup.deadline,
             clock: &crew.clock,
         }
     }
 
-    /// One attempt of one job. Gives the time too if the clock was read after it.
+    /// One attempt of one job. Gives the time too if the clock was read after it; nothing if the attempt was abandoned.
     fn run_one(
         &self,
         rules: &Rules<'_, I, T, E>,
+        post: &Arc<Post>,
         mut job: Queued<I, E>,
-    ) -> (Ran<I, T, E>, Option<Nanos>) {
-        let options = &self.options;
-        let Queued {
-            input,
-            index,
-            accepted,
-            record,
-        } = &mut job;
+    ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
+        let told = || self.core.setup.token.reason();
+        let outcome = if job.record.as_ref().is_some_and(|record| record.expired) {
+            let (subject, record) = self.look_at(&mut job);
+            if let Some(record) = record {
+                record.expired = false;
+            }
+            let limit = self.options.attempt_timeout.unwrap_or(Duration::MAX);
+            let is_over = || {
+                let deadline = rules.deadline?;
+                (rules.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
+            };
+            conclude_timed_out(rules, &subject, record, limit, told().or_else(is_over))
+        } else if let Input::Shared(input) = &job.input {
+            let input = Arc::clone(input);
+            let (back, returned) = self.run_shared(rules, post, job, input)?;
+            job = back;
+            let (subject, record) = self.look_at(&mut job);
+            conclude(rules, &subject, record, returned, told)
+        } else {
+            let (subject, record) = self.look_at(&mut job);
+            let input = subject.input;
+            attempt(rules, &subject, record, told, || (self.job)(input))
+        };
+        Some(self.follow(job, outcome))
+    }
+
+    #[inline]
+    fn look_at<'a>(
+        &self,
+        job: &'a mut Queued<I, E>,
+    ) -> (Subject<'a, I>, &'a mut Option<Box<Record<E>>>) {
+        let name = self.options.name.as_ref();
+        let input = job.input.get();
         let subject = Subject {
             input,
-            name: options
-                .name
-                .as_ref()
-                .and_then(|name| name_of(&***name, input)),
-            number: *index as u64,
-            accepted: *accepted,
+            name: name.and_then(|name| name_of(&***name, input)),
+            number: job.index as u64,
+            accepted: job.accepted,
         };
-        match attempt(rules, &subject, record, || (self.job)(input)) {
+        (subject, &mut job.record)
+    }
+
+    /// An attempt that may be abandoned: the lane keeps the job meanwhile.
+    fn run_shared(
+        &self,
+        rules: &Rules<'_, I, T, E>,
+        post: &Arc<Post>,
+        mut job: Queued<I, E>,
+        input: SharedInput<I>,
+    ) -> Option<(Queued<I, E>, Returned<T, E>)> {
+        let (subject, record) = self.look_at(&mut job);
+        let coming = prepare(rules, &subject, record);
+        let limit = self.options.attempt_timeout.map_or(Nanos::MAX, nanos);
+        let expires = rules.clock.now().saturating_add(limit);
+        let expires = expires.min(rules.deadline.unwrap_or(Nanos::MAX));
+        let coming = coming.until(rules.clock.instant(expires));
+        let token = self.core.setup.token.child();
+        let (ticket, arm) = self
+            .core
+            .lend(job, expires, Arc::clone(post), token.clone());
+        if let (Some(due), Some(crew)) = (arm, self.crew.upgrade()) {
+            crew.park(due, Parked::Lane(self.this.clone()));
+        }
+        let before = post.swap_token(token);
+        let returned = coming.run(|| (self.job)(input.get()));
+        drop(post.swap_token(before));
+        unwind::discard(input);
+        let Some(job) = self.core.reclaim(ticket) else {
+            returned.discard();
+            return None;
+        };
+        Some((job, returned))
+    }
+
+    /// Does what follows from an attempt, but for the lane.
+    #[inline]
+    fn follow(&self, job: Queued<I, E>, outcome: Outcome<T>) -> (Ran<I, T, E>, Option<Nanos>) {
+        match outcome {
             Outcome::Succeeded(value) => (Ran::Settled(job.succeed(value)), None),
             Outcome::Retry(None, now) => (Ran::Retry(job), Some(now)),
             Outcome::Retry(Some(due), now) => (Ran::Park(due, job), Some(now)),
             Outcome::GaveUp(reason, now) => {
                 let settled = job.give_up(reason, now);
-                if let (Some(hook), Err(give_up)) = (&options.on_give_up, &settled.result) {
-                    unwind::contain(|| hook(&settled.input, give_up));
+                if let (Some(hook), Err(give_up)) = (&self.options.on_give_up, &settled.result) {
+                    unwind::contain(|| hook(settled.input.get(), give_up));
                 }
                 (Ran::Settled(settled), Some(now))
             }
         }
     }
 
+    /// Works on the lane until it is empty or the turn is over.
+    fn take_turn(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        let rules = self.rules(crew);
+        let begun = crew.clock.now();
+        let mut pace = Pace::new(begun);
+        let mut after = self.core.begin().map_or(After::Empty, After::Job);
+        let next = loop {
+            let job = match after {
+                After::Job(job) => job,
+                After::Empty => break Next::Done,
+                After::TurnOver => break Next::Requeue(Requeue::Back),
+            };
+            let Some((ran, read)) = self.run_one(&rules, post, job) else {
+                break Next::Abandoned;
+            };
+            let now = pace.after_job(read, || crew.clock.now());
+            let leftover;
+            if post.has_token() {
+                let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+                let turn_over = long && crew.has_waiting();
+                (after, leftover) = self.core.exchange(ran, now, turn_over);
+            } else {
+                leftover = self.core.put_away(ran, now);
+                after = After::Empty;
+            }
+            self.tidy(crew, leftover);
+            if let Some(reason) = self.core.setup.token.reason() {
+                self.core.end(crew, reason);
+            }
+        };
+        if pace.unread > 0 {
+            self.core.tell_time(crew.clock.now());
+        }
+        next
+    }
+
     /// Does what a visit to the core left to be done after the lock.
+    #[inline]
     fn tidy(&self, crew: &Crew<'p>, leftover: Leftover<I, T, E>) {
-        let Leftover { unread, arm } = leftover;
+        let Leftover {
+            unread,
+            arm,
+            tripped,
+        } = leftover;
+        if tripped {
+            self.core.end(crew, GiveUpReason::FailFast);
+        }
         if let Some(due) = arm {
             crew.park(due, Parked::Lane(self.this.clone()));
         }
@@ -147,34 +279,18 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    fn run(&self, crew: &Crew<'p>, _counts: &Counts) -> Next {
-        let rules = self.rules(crew);
-        let begun = crew.clock.now();
-        let mut pace = Pace::new(begun);
-        let mut after = self.core.begin().map_or(After::Empty, After::Job);
-        let next = loop {
-            let job = match after {
-                After::Job(job) => job,
-                After::Empty => break Next::Done,
-                After::TurnOver => break Next::Requeue(Requeue::Back),
-            };
-            let (ran, read) = self.run_one(&rules, job);
-            let now = pace.after_job(read, || crew.clock.now());
-            let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
-            let turn_over = long && crew.has_waiting();
-            let leftover;
-            (after, leftover) = self.core.exchange(ran, now, turn_over);
-            self.tidy(crew, leftover);
-        };
-        if pace.unread > 0 {
-            self.core.tell_time(crew.clock.now());
-        }
+    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        post.hold_token_of(self.core.setup.number);
+        let own = post.swap_token(self.core.setup.token.clone());
+        let next = self.take_turn(crew, post);
+        drop(post.swap_token(own));
+        post.hold_token_of(0);
         crew.settled();
         next
     }
 
-    fn give_up(&self, crew: &Crew<'p>) {
-        self.core.end(crew, GiveUpReason::Shutdown);
+    fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason) {
+        self.core.end(crew, reason);
     }
 }
 
@@ -185,8 +301,19 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    fn due(&self, now: Nanos) -> Due {
-        self.core.due(now)
+    fn due(&self, crew: &Crew<'p>, now: Nanos) -> Due {
+        let (due, tokens, over) = self.core.due(now);
+        tokens
+            .iter()
+            .for_each(|token| token.cancel_for(GiveUpReason::DeadlineExceeded));
+        if over {
+            self.core.end(crew, GiveUpReason::DeadlineExceeded);
+        }
+        due
+    }
+
+    fn missing_tokens(&self, gone: bool) -> usize {
+        self.core.missing_tokens(gone)
     }
 
     fn close(&self) {

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 30] = [
+const FLOORS: [&str; 37] = [
     "pool",
+    "scope",
     "builder",
+    "periodic",
     "single",
     "batch",
     "in_order",
@@ -23,7 +25,6 @@ const FLOORS: [&str; 30] = [
     "judge",
     "attempt",
     "registry",
-    "stats",
     "policy",
     "give_up",
     "panic",
@@ -31,8 +32,14 @@ const FLOORS: [&str; 30] = [
     "backoff",
     "error",
     "slot",
+    "roster",
+    "stats",
     "timer",
     "queue",
+    "permits",
+    "cancel",
+    "reason",
+    "park",
     "clock",
     "unwind",
     "sync",

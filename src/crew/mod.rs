@@ -20,37 +20,61 @@
 //!
 //! *Push against stop.* Who pushes work looks (fence) whether the pool has stopped meanwhile and, if so, sweeps the queue;
 //! who stops the pool sets the phase, then (fence) sweeps. The timer and the batches decide the same under their locks.
+//!
+//! *Begin against cancel.* [`Crew::cancel_all`] and [`Crew::stop_now`] move the time before which jobs are cancelled, then (fence)
+//! tell what runs; a worker begins a job, then (fence) looks at that time. So no job slips through between queue and worker.
 
+mod admission;
 mod threads;
 
-use std::cell::Cell;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Nanos, deadline_after};
+use crate::permits::Permits;
 use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
+use crate::reason::GiveUpReason;
 use crate::registry::Registry;
+use crate::roster::{Post, Roster, is_on};
 use crate::stats::{Counts, Stats};
-use crate::sync::{
-    Arc, AtomicU8, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, Weak, fence, wait_until,
-};
+use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering, Padded, Weak, fence};
 use crate::timer::{Key, Timer};
-use crate::unwind;
+use crate::unwind::{self, Contained};
+
+pub(crate) use admission::{Patience, Refusal};
 
 /// What the work channel carries: a single job, or a token that says "help this batch".
 pub(crate) trait Work<'p>: Send + Sync {
-    /// Runs on a worker, whose own counts are passed. User code that panics is contained inside.
-    fn run(&self, crew: &Crew<'p>, counts: &Counts) -> Next;
+    /// Runs on a worker. User code that panics is contained inside.
+    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next;
 
-    /// The pool has stopped: settles whatever has not begun.
-    fn give_up(&self, crew: &Crew<'p>);
+    /// Settles whatever has not begun, for this reason.
+    fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
+
+    /// Can it still have something to do?
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    /// The timer's call when the limit of an attempt has passed: gives the worker that is stuck with it. Runs no user code.
+    fn expire(&self, _attempt: u32) -> Option<u32> {
+        None
+    }
+
+    /// The timer's call when the time for the whole job has passed. True if the work is to be settled by a worker. Runs no user code.
+    fn pass_deadline(&self, _crew: &Crew<'p>) -> bool {
+        false
+    }
 }
 
 /// The jobs of a batch, as the pool sees them. Its entries in the work channel are tokens.
 pub(crate) trait Lane<'p>: Work<'p> {
-    /// The timer's call when a parked job has come due: how many tokens go into the work channel now, and when to call again.
-    /// Runs no user code.
-    fn due(&self, now: Nanos) -> Due;
+    /// The timer's call when something has come due. Runs no user code.
+    fn due(&self, crew: &Crew<'p>, now: Nanos) -> Due;
+
+    /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
+    fn missing_tokens(&self, gone: bool) -> usize;
 
     /// Accepts nothing more from outside.
     fn close(&self);
@@ -62,16 +86,20 @@ pub(crate) enum Next {
     Done,
     Requeue(Requeue),
     ParkUntil(Nanos, Requeue),
+    /// The attempt took too long, and somebody else goes on with the job.
+    Abandoned,
 }
 
 /// What the timer does for a lane.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Due {
     pub(crate) tokens: usize,
     pub(crate) again: Option<Nanos>,
+    /// Workers whose attempts were abandoned.
+    pub(crate) stuck: Vec<Arc<Post>>,
 }
 
 pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
+pub(crate) type WeakWork<'p> = Weak<dyn Work<'p> + 'p>;
 pub(crate) type SharedLane<'p> = Arc<dyn Lane<'p> + 'p>;
 pub(crate) type WeakLane<'p> = Weak<dyn Lane<'p> + 'p>;
 type Batches<'p> = Registry<dyn Lane<'p> + 'p>;
@@ -79,7 +107,17 @@ type Batches<'p> = Registry<dyn Lane<'p> + 'p>;
 /// What the timer carries. A lane keeps its own parked jobs, and dies with its iterator; a single job has only this.
 pub(crate) enum Parked<'p> {
     Job(SharedWork<'p>, Requeue),
+    /// The limit of one attempt, which lives as long as that runs.
+    Attempt(Weak<Watch<'p>>),
+    /// The limit of a whole job.
+    Deadline(WeakWork<'p>),
     Lane(WeakLane<'p>),
+}
+
+/// An attempt of a single job that has a limit.
+pub(crate) struct Watch<'p> {
+    pub(crate) work: WeakWork<'p>,
+    pub(crate) attempt: u32,
 }
 
 /// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
@@ -88,7 +126,9 @@ const LEAVING: Duration = Duration::from_millis(50);
 impl Key for Parked<'_> {
     fn is_live(&self) -> bool {
         match self {
-            Self::Job(..) => true,
+            Self::Job(work, _) => work.is_live(),
+            Self::Attempt(watch) => watch.strong_count() > 0,
+            Self::Deadline(work) => work.strong_count() > 0,
             Self::Lane(lane) => lane.strong_count() > 0,
         }
     }
@@ -99,65 +139,54 @@ const DRAINING: u8 = 1;
 const STOPPED: u8 = 2;
 
 /// What a pool is built with.
-#[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) policy: RetryPolicy,
     pub(crate) seed: u64,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) max_stuck: usize,
+    pub(crate) on_thread_start: ThreadHook,
+    pub(crate) on_thread_stop: ThreadHook,
 }
+
+/// What a user has called on each worker's thread.
+pub(crate) type ThreadHook = Option<Arc<Contained<Box<dyn Fn() + Send + Sync>>>>;
 
 /// The shared part of one pool.
 pub(crate) struct Crew<'p> {
-    /// Unlike any other crew's of this process.
-    id: u64,
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     queue: Queue<SharedWork<'p>>,
     timer: Timer<Parked<'p>>,
     phase: AtomicU8,
-    /// One for each worker.
-    workers: Box<[Padded<Counts>]>,
-    /// For all other threads.
+    /// Single jobs that were accepted before this are cancelled.
+    cancelled_before: AtomicU64,
+    /// The counts of all threads that are no workers.
     callers: Padded<Counts>,
     batches: Mutex<Batches<'p>>,
-    /// Threads of the pool that have not ended.
-    alive: Mutex<usize>,
-    /// Signalled when a thread ends or the phase becomes `STOPPED`.
-    ended: Condvar,
+    pub(crate) roster: Arc<Roster>,
 }
-
-thread_local! {
-    /// The crew that the current thread works for. It is not reset when the thread ends, since what is torn down then
-    /// (other thread-locals) may call the pool, too.
-    static CREW: Cell<u64> = const { Cell::new(0) };
-}
-
-/// How many crews there have been; 0 stands for none.
-static CREWS: AtomicU64 = AtomicU64::new(0);
 
 impl<'p> Crew<'p> {
     pub(crate) fn new(settings: Settings) -> Self {
         let clock = Clock::new();
+        let permits = Permits::new(settings.capacity);
         Self {
-            // ORDERING: only the number itself matters.
-            id: CREWS.fetch_add(1, Ordering::Relaxed) + 1,
             clock,
             queue: Queue::new(),
             timer: Timer::new(clock),
             phase: AtomicU8::new(RUNNING),
-            workers: (0..settings.threads).map(|_| Padded::default()).collect(),
+            cancelled_before: AtomicU64::new(0),
             callers: Padded::default(),
             batches: Mutex::default(),
-            // The workers and the timer's thread.
-            alive: Mutex::new(settings.threads + 1),
-            ended: Condvar::new(),
+            roster: Arc::new(Roster::new(settings.threads, settings.max_stuck, permits)),
             settings,
         }
     }
 
     /// Is the calling thread one of this pool's?
     pub(crate) fn is_inside(&self) -> bool {
-        CREW.get() == self.id
+        is_on(self.roster.id)
     }
 
     fn phase(&self) -> u8 {
@@ -165,26 +194,15 @@ impl<'p> Crew<'p> {
         self.phase.load(Ordering::SeqCst)
     }
 
+    /// Is the pool not closed?
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase() == RUNNING
+    }
+
     fn set_phase(&self, phase: u8) {
         // ORDERING: SeqCst, with the load in `phase`.
         self.phase.store(phase, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-    }
-
-    // Accepting and settling.
-
-    /// Counts a single job as accepted and returns its number, unless the pool is closed to the caller.
-    pub(crate) fn admit(&self) -> Option<u64> {
-        let number = self.callers.accepted.add(1);
-        match self.phase() {
-            RUNNING => Some(number),
-            DRAINING if self.is_inside() => Some(number),
-            _ => {
-                self.callers.accepted.take_back(1);
-                self.settled();
-                None
-            }
-        }
     }
 
     /// The counts for threads that are not workers; each write is an addition.
@@ -198,6 +216,12 @@ impl<'p> Crew<'p> {
         if self.phase() == DRAINING {
             self.stop_if_drained();
         }
+    }
+
+    /// As `settled`, for one single job, which gives its permit back.
+    pub(crate) fn settled_one(&self) {
+        self.roster.permits.release(1);
+        self.settled();
     }
 
     fn stop_if_drained(&self) {
@@ -219,8 +243,12 @@ impl<'p> Crew<'p> {
             stopped
         };
         if stopped {
-            self.end_threads();
-            unwind::discard_all(self.timer.stop());
+            self.roster.stop();
+            self.timer
+                .stop()
+                .into_iter()
+                .for_each(|parked| self.drop_parked(parked));
+            self.sweep(GiveUpReason::Shutdown);
         }
         unwind::discard_all(lanes);
     }
@@ -239,39 +267,45 @@ impl<'p> Crew<'p> {
         }
         fence(Ordering::SeqCst);
         if self.phase() == STOPPED {
-            self.sweep();
+            self.sweep(GiveUpReason::Shutdown);
+        } else {
+            self.roster.wake_for_work();
         }
     }
 
     /// Adds tokens of a lane.
     pub(crate) fn push_tokens(&self, lane: &SharedLane<'p>, tokens: usize) {
         (0..tokens).for_each(|_| self.push(Arc::clone(lane) as SharedWork<'p>));
+        if tokens > 1 {
+            self.roster.wake(tokens - 1);
+        }
     }
 
     /// Does something wait in the work channel?
     pub(crate) fn has_waiting(&self) -> bool {
-        self.queue.has_waiting()
+        !self.queue.is_empty() || self.roster.has_notes()
     }
 
     /// Parks work until `due`.
     pub(crate) fn park(&self, due: Nanos, parked: Parked<'p>) {
-        if let Err(Parked::Job(work, _)) = self.timer.insert(due, parked) {
-            work.give_up(self);
-            unwind::discard(work);
+        if let Err(parked) = self.timer.insert(due, parked) {
+            self.drop_parked(parked);
         }
     }
 
-    fn sweep(&self) {
-        while let Some(work) = self.queue.try_pop() {
-            work.give_up(self);
-            unwind::discard(work);
+    /// The pool has stopped: a job that was parked ends.
+    fn drop_parked(&self, parked: Parked<'p>) {
+        if let Parked::Job(work, _) = &parked {
+            work.give_up(self, GiveUpReason::Shutdown);
         }
+        unwind::discard(parked);
     }
 
-    fn end_threads(&self) {
-        self.queue.stop();
-        drop(self.alive.lock());
-        self.ended.notify_all();
+    fn sweep(&self, reason: GiveUpReason) {
+        while let Some(work) = self.queue.pop() {
+            work.give_up(self, reason);
+            unwind::discard(work);
+        }
     }
 
     // Batches.
@@ -282,12 +316,12 @@ impl<'p> Crew<'p> {
     }
 
     /// Makes a batch known to the pool; it is told to close if the pool is closed to the caller.
-    pub(crate) fn register(&self, lane: &SharedLane<'p>, counts: Arc<Counts>) {
+    pub(crate) fn register(&self, number: u64, lane: &SharedLane<'p>, counts: Arc<Counts>) {
         let mut batches = self.batches.lock();
         if batches.is_closed() && (!self.is_inside() || self.phase() == STOPPED) {
             lane.close();
         }
-        batches.add(lane, counts);
+        batches.add(number, lane, counts);
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -297,11 +331,8 @@ impl<'p> Crew<'p> {
     /// Adds all counts up: what has settled first, what was accepted after.
     fn snapshot(&self, batches: &MutexGuard<'_, Batches<'p>>) -> Stats {
         let mut stats = batches.past();
-        stats.set_threads(self.settings.threads);
-        let sets = || {
-            let threads = self.workers.iter().chain([&self.callers]);
-            threads.map(|counts| &**counts).chain(batches.counts())
-        };
+        self.roster.add_to(&mut stats);
+        let sets = || [&*self.callers].into_iter().chain(batches.counts());
         sets().for_each(|counts| stats.add_outcomes(counts));
         sets().for_each(|counts| stats.add_accepted(counts));
         stats
@@ -319,6 +350,7 @@ impl<'p> Crew<'p> {
             self.set_phase(DRAINING);
         }
         drop(batches);
+        self.roster.permits.wake_all();
         unwind::discard_all(lanes);
         self.settled();
     }
@@ -330,17 +362,65 @@ impl<'p> Crew<'p> {
         let lanes = batches.lanes();
         self.set_phase(STOPPED);
         drop(batches);
+        self.cancel_before(Nanos::MAX);
         // First, because user code that runs below may wait for the threads.
-        self.end_threads();
-        for parked in self.timer.stop() {
-            if let Parked::Job(work, _) = parked {
-                work.give_up(self);
-                unwind::discard(work);
-            }
-        }
-        lanes.iter().for_each(|lane| lane.give_up(self));
+        self.roster.stop();
+        self.timer
+            .stop()
+            .into_iter()
+            .for_each(|parked| self.drop_parked(parked));
+        lanes
+            .iter()
+            .for_each(|lane| lane.give_up(self, GiveUpReason::Shutdown));
         unwind::discard_all(lanes);
-        self.sweep();
+        self.sweep(GiveUpReason::Shutdown);
+        self.tell_running(GiveUpReason::Shutdown);
+    }
+
+    /// Cancels whatever was accepted before this call.
+    pub(crate) fn cancel_all(&self) {
+        let reason = GiveUpReason::Cancelled;
+        self.cancel_before(self.clock.now());
+        let lanes = self.batches.lock().lanes();
+        lanes.iter().for_each(|lane| lane.give_up(self, reason));
+        unwind::discard_all(lanes);
+        // What is pushed meanwhile is not cancelled by this call, so it ends.
+        for _ in 0..self.queue.len() {
+            let Some(work) = self.queue.pop() else { break };
+            work.give_up(self, reason);
+            unwind::discard(work);
+        }
+        for parked in self.timer.take(|parked| matches!(parked, Parked::Job(..))) {
+            if let Parked::Job(work, _) = &parked {
+                work.give_up(self, reason);
+            }
+            unwind::discard(parked);
+        }
+        self.tell_running(reason);
+    }
+
+    fn cancel_before(&self, time: Nanos) {
+        // ORDERING: SeqCst with a fence: see the module's text.
+        self.cancelled_before.fetch_max(time, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// To be asked by who has begun a job that was accepted at this time: is it cancelled?
+    pub(crate) fn has_cancelled(&self, accepted: Nanos) -> Option<GiveUpReason> {
+        // ORDERING: SeqCst: see the module's text.
+        match self.cancelled_before.load(Ordering::SeqCst) {
+            Nanos::MAX => Some(GiveUpReason::Shutdown),
+            before if accepted < before => Some(GiveUpReason::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// Tells every running attempt to stop.
+    fn tell_running(&self, reason: GiveUpReason) {
+        let posts = self.roster.posts();
+        posts
+            .iter()
+            .for_each(|post| post.token().cancel_for(reason));
     }
 
     /// Waits until every accepted job has settled in a closed pool. False if the deadline came first.
@@ -348,30 +428,20 @@ impl<'p> Crew<'p> {
         self.wait(deadline, |_| self.phase() == STOPPED)
     }
 
-    /// Waits until the threads of a stopped pool have ended. True if all have; past the deadline those that still run a job are
-    /// not waited for.
+    /// Waits until the threads of a stopped pool have ended, but for the stuck ones. True if they have; past the deadline those that
+    /// still run a job are not waited for.
     pub(crate) fn wait_for_threads(&self, deadline: Option<Instant>) -> bool {
         let ended = self.wait(deadline, |alive| alive == 0);
         if !ended {
-            let idle_ended = |alive| alive as u64 <= self.stats().unsettled();
-            self.wait(deadline_after(LEAVING), idle_ended);
+            let running = self.stats().unsettled();
+            self.wait(deadline_after(LEAVING), |alive| alive as u64 <= running);
         }
         ended
     }
-
-    fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {
-        let mut alive = self.alive.lock();
-        while !done(*alive) {
-            if !wait_until(&self.ended, &mut alive, deadline) {
-                return done(*alive);
-            }
-        }
-        true
-    }
 }
 
-impl std::fmt::Debug for Crew<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Crew<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.phase() {
             RUNNING => "running",
             DRAINING => "draining",

@@ -1,75 +1,197 @@
 //! The lives of a pool's threads: the workers and the timer's.
 
-use super::{CREW, Crew, Due, Next, Parked, STOPPED, SharedLane, Work};
-use crate::stats::Counts;
-use crate::sync::Arc;
+use std::cell::Cell;
+use std::time::Instant;
+
+use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook, Work};
+use crate::policy::Requeue;
+use crate::reason::GiveUpReason;
+use crate::roster::{Note, Post, Rest, Roster};
+use crate::sync::{Arc, search, wait_until};
 use crate::unwind;
 
 impl<'p> Crew<'p> {
-    /// The life of a worker, which has the counts of this index to itself.
-    pub(crate) fn work(&self, index: usize) {
-        let _presence = self.enter();
-        let counts = &self.workers[index];
-        while let Some(work) = self.queue.pop() {
+    /// The life of a worker.
+    pub(crate) fn work(&self, post: &Arc<Post>) {
+        post.take();
+        let presence = Presence {
+            roster: &self.roster,
+            post,
+            leaves: Cell::new(false),
+        };
+        call(&self.settings.on_thread_start);
+        while let Some(work) = self.next_work(post) {
             let next = if self.phase() == STOPPED {
-                work.give_up(self);
+                work.give_up(self, GiveUpReason::Shutdown);
                 Next::Done
             } else {
-                work.run(self, counts)
+                work.run(self, post)
             };
             match next {
                 Next::Done => unwind::discard(work),
                 Next::Requeue(place) => self.push_at(place, work),
                 Next::ParkUntil(due, place) => self.park(due, Parked::Job(work, place)),
+                Next::Abandoned => {
+                    unwind::discard(work);
+                    if !self.roster.comes_back(post) {
+                        break;
+                    }
+                }
+            }
+        }
+        presence.leaves.set(true);
+        call(&self.settings.on_thread_stop);
+    }
+
+    /// Blocks until there is work. `None`: the thread is not needed any more, and not counted as available.
+    fn next_work(&self, post: &Arc<Post>) -> Option<SharedWork<'p>> {
+        if self.roster.retires(post) {
+            return None;
+        }
+        if let Some(work) = self.look() {
+            return Some(work);
+        }
+        self.roster.begin_search();
+        loop {
+            if let Some(work) = search(|| self.look()) {
+                self.roster.end_search(|| self.has_waiting());
+                return Some(work);
+            }
+            match self.roster.rest(post, || self.has_waiting()) {
+                Rest::Woken => {}
+                Rest::Leave => return None,
             }
         }
     }
 
+    /// Takes work if there is any.
+    fn look(&self) -> Option<SharedWork<'p>> {
+        if self.roster.has_notes() {
+            for note in self.roster.take_notes() {
+                let (number, gone) = match note {
+                    Note::Announce(number) => (number, false),
+                    Note::TokenGone(number) => (number, true),
+                };
+                let lane = self.batches.lock().find(number);
+                if let Some(lane) = lane {
+                    self.push_tokens(&lane, lane.missing_tokens(gone));
+                    unwind::discard(lane);
+                }
+            }
+        }
+        self.queue.pop()
+    }
+
     /// The life of the timer's thread.
     pub(crate) fn keep_time(&self) {
-        let _presence = self.enter();
+        Post::join(self.roster.id);
+        let _presence = TimerPresence {
+            roster: &self.roster,
+        };
         self.timer.run(|parked, now| match parked {
             Parked::Job(work, place) => self.push_at(place, work),
+            Parked::Attempt(watch) => {
+                let watch = watch.upgrade();
+                let work = watch.as_ref().and_then(|watch| watch.work.upgrade());
+                let (Some(watch), Some(work)) = (watch, work) else {
+                    return;
+                };
+                match work.expire(watch.attempt) {
+                    Some(worker) => {
+                        if let Some(post) = self.roster.post(worker) {
+                            self.abandon(&post);
+                        }
+                        self.push_at(Requeue::Front, work);
+                    }
+                    None => self.bury(work),
+                }
+            }
+            Parked::Deadline(weak) => {
+                let Some(work) = weak.upgrade() else { return };
+                if work.pass_deadline(self) {
+                    self.push_at(Requeue::Front, work);
+                } else {
+                    self.bury(work);
+                }
+            }
             Parked::Lane(weak) => {
                 let Some(lane) = weak.upgrade() else { return };
-                let Due { tokens, again } = lane.due(now);
+                let Due {
+                    tokens,
+                    again,
+                    stuck,
+                } = lane.due(self, now);
+                stuck.iter().for_each(|post| self.abandon(post));
                 self.push_tokens(&lane, tokens);
                 if let Some(due) = again {
                     self.park(due, Parked::Lane(weak));
                 }
-                // The iterator may have gone meanwhile; then the batch's job function is dropped with this reference.
-                self.push(Arc::new(Farewell { _lane: lane }));
+                self.bury(lane);
             }
         });
     }
 
-    fn enter(&self) -> Presence<'_, 'p> {
-        CREW.set(self.id);
-        Presence { crew: self }
+    /// The attempt that this worker runs has taken too long.
+    fn abandon(&self, post: &Arc<Post>) {
+        post.token().cancel_for(GiveUpReason::DeadlineExceeded);
+        self.roster.abandon(post);
+    }
+
+    /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
+    fn bury(&self, work: SharedWork<'p>) {
+        self.push(Arc::new(Farewell { _work: work }));
+    }
+
+    pub(super) fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {
+        let mut state = self.roster.lock();
+        while !done(Roster::alive(&state)) {
+            if !wait_until(&self.roster.changed, &mut state, deadline) {
+                return done(Roster::alive(&state));
+            }
+        }
+        true
     }
 }
 
-/// A reference that is to be dropped by a worker, since the timer's thread runs no user code.
+fn call(hook: &ThreadHook) {
+    if let Some(hook) = hook {
+        unwind::contain(|| hook());
+    }
+}
+
 struct Farewell<'p> {
-    _lane: SharedLane<'p>,
+    _work: SharedWork<'p>,
 }
 
 impl<'p> Work<'p> for Farewell<'p> {
-    fn run(&self, _crew: &Crew<'p>, _counts: &Counts) -> Next {
+    fn run(&self, _crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
         Next::Done
     }
 
-    fn give_up(&self, _crew: &Crew<'p>) {}
+    fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {}
 }
 
-/// A thread of the pool, for as long as it lives.
-struct Presence<'a, 'p> {
-    crew: &'a Crew<'p>,
+/// A worker, for as long as it lives.
+struct Presence<'a> {
+    roster: &'a Arc<Roster>,
+    post: &'a Arc<Post>,
+    /// It goes in good order, and is not counted as available any more.
+    leaves: Cell<bool>,
 }
 
-impl Drop for Presence<'_, '_> {
+impl Drop for Presence<'_> {
     fn drop(&mut self) {
-        *self.crew.alive.lock() -= 1;
-        self.crew.ended.notify_all();
+        self.roster.dismiss(self.post, self.leaves.get());
+    }
+}
+
+/// The timer's thread, for as long as it lives.
+struct TimerPresence<'a> {
+    roster: &'a Roster,
+}
+
+impl Drop for TimerPresence<'_> {
+    fn drop(&mut self) {
+        self.roster.count_timer(false);
     }
 }

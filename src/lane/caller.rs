@@ -3,17 +3,21 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Core, Gate, Queued, Settled, State};
+use super::{Core, Gate, Input, Queued, Settled, State};
 use crate::clock::Nanos;
 use crate::crew::Crew;
-use crate::give_up::{GiveUpReason, Record};
+use crate::give_up::Record;
+use crate::reason::GiveUpReason;
+use crate::roster::{Note, blocking};
 use crate::stats::Counts;
-use crate::sync::{Ordering, look_before_sleep, wait_until};
+use crate::sync::{Ordering, look_before_sleep};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
 pub(crate) struct Visit {
     pub(crate) room: usize,
+    /// There is room in the window, but not in the pool.
+    pub(crate) starved: bool,
     /// Something has settled that the iterator has not collected.
     pub(crate) ready: bool,
     /// Tokens to announce.
@@ -55,11 +59,11 @@ impl<I, T, E> Core<I, T, E> {
         }
         state.taken = ready.len() + withheld;
         let visit = self.visit(&mut state);
+        let blocked = !state.blocked.is_empty();
         drop(state);
-        // One sender for each free place, for as long as any sleeps.
-        (0..visit.room)
-            .take_while(|_| self.room.notify_one())
-            .for_each(drop);
+        if blocked {
+            self.wake_senders(visit.room);
+        }
         if timed < ready.len() {
             let now = crew.clock.now();
             ready
@@ -72,17 +76,25 @@ impl<I, T, E> Core<I, T, E> {
     /// Admits inputs, each as a job of its own, as far as there is room; none if the batch is not open. The others stay.
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
+        let mut starved = false;
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
             self.hungry.store(false, Ordering::Relaxed);
             // Senders may have taken the room that the iterator saw.
-            let admitted = inputs.len().min(self.window.saturating_sub(state.held()));
+            let wanted = inputs
+                .len()
+                .min(self.setup.window.saturating_sub(state.held()));
+            let admitted = self.setup.roster.permits.try_acquire(wanted);
+            starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
             for input in inputs.drain(..admitted) {
-                state.queue(input, now);
+                state.queue(input, now, &self.setup);
             }
         }
-        self.visit(&mut state)
+        Visit {
+            starved,
+            ..self.visit(&mut state)
+        }
     }
 
     /// Lets inputs that the batch no longer takes settle at once, so that they come out of the iteration.
@@ -97,7 +109,7 @@ impl<I, T, E> Core<I, T, E> {
             self.counts.accepted.bump(1);
             self.counts.gave_up(reason).bump(1);
             let job = Queued {
-                input,
+                input: Input::Own(input),
                 index,
                 accepted: now,
                 record: None,
@@ -110,30 +122,57 @@ impl<I, T, E> Core<I, T, E> {
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
         self.publish(state);
         Visit {
-            room: self.window.saturating_sub(state.held()),
+            room: self.setup.window.saturating_sub(state.held()),
+            starved: false,
             ready: !state.settled.is_empty(),
-            tokens: state.announce(self.threads),
+            tokens: state.announce(self.setup.threads),
             open: state.gate == Gate::Open,
         }
     }
 
-    /// Sleeps until there is something to collect or to announce, or the end has come.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Woken {
-        let looked = look_before_sleep(|| self.state.lock().outlook());
+    /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
+    /// too: there is no end while it has inputs.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
+        let outlook = |state: &State<I, T, E>| match state.outlook() {
+            Some(Woken::End) if starved => None,
+            outlook => outlook,
+        };
+        let looked = look_before_sleep(|| outlook(&self.state.lock()));
         if let Some(woken) = looked {
             return woken;
         }
+        blocking(|| {
+            let permits = &self.setup.roster.permits;
+            // A permit that is free now is not waited for.
+            if starved && !permits.enlist(&self.parker) {
+                return Woken::Progress;
+            }
+            let woken = self.sleep(deadline, outlook);
+            if starved {
+                permits.leave(&self.parker);
+            }
+            woken
+        })
+    }
+
+    fn sleep(
+        &self,
+        deadline: Option<Instant>,
+        outlook: impl Fn(&State<I, T, E>) -> Option<Woken>,
+    ) -> Woken {
         let mut state = self.state.lock();
-        loop {
-            if let Some(woken) = state.outlook() {
-                return woken;
-            }
-            state.waiting = true;
-            let in_time = wait_until(&self.progress, &mut state, deadline);
-            state.waiting = false;
-            if !in_time {
-                return state.outlook().unwrap_or(Woken::TimedOut);
-            }
+        if let Some(woken) = outlook(&state) {
+            return woken;
+        }
+        state.waiting = true;
+        drop(state);
+        let in_time = self.parker.park(deadline);
+        let mut state = self.state.lock();
+        state.waiting = false;
+        match outlook(&state) {
+            Some(woken) => woken,
+            None if in_time => Woken::Progress,
+            None => Woken::TimedOut,
         }
     }
 
@@ -170,44 +209,27 @@ impl<I, T, E> Core<I, T, E> {
         };
         let mut record = record.unwrap_or_else(Record::new);
         record.retry.set_attempts(attempts);
+        record.expired = false;
         self.counts.accepted.bump(1);
+        self.setup.roster.permits.force(1);
         state.queued.push_back(Queued {
             input,
             index,
             accepted,
             record: Some(record),
         });
-        let tokens = state.announce(self.threads);
+        let lacking = state.lacking(self.setup.threads) > 0;
         drop(state);
-        (self.announcer)(tokens);
+        if lacking {
+            // Completions know neither the job function nor its pool, so a worker announces the tokens.
+            self.setup.roster.note(Note::Announce(self.setup.number));
+        }
         unwind::discard(value);
         Ok(())
     }
 
-    // For senders.
-
-    pub(crate) fn add_sender(&self) {
-        self.state.lock().senders += 1;
-    }
-
-    pub(crate) fn remove_sender(&self) {
-        let mut state = self.state.lock();
-        state.senders -= 1;
-        self.wake_iterator(&mut state);
-    }
-
-    /// Admits one input as soon as the window has room, and says how many tokens to announce; gives it back once the batch is
-    /// not open.
-    pub(crate) fn send(&self, input: I, crew: &Crew<'_>) -> Result<usize, I> {
-        let mut state = self.state.lock();
-        while state.gate == Gate::Open && state.held() >= self.window {
-            self.room.wait(&mut state);
-        }
-        if state.gate != Gate::Open {
-            return Err(input);
-        }
-        self.counts.accepted.bump(1);
-        state.queue(input, crew.clock.now());
-        Ok(state.announce(self.threads))
+    /// The index of the job that failed first.
+    pub(crate) fn first_failure(&self) -> Option<usize> {
+        self.state.lock().failures.first
     }
 }

@@ -4,13 +4,57 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use crate::clock::Nanos;
-use crate::give_up::{GiveUp, GiveUpReason, Record};
+use crate::give_up::{GiveUp, Record};
 use crate::judge::attempts;
-use crate::unwind;
+use crate::reason::GiveUpReason;
+use crate::sync::Arc;
+use crate::unwind::{self, Contained};
+
+/// The input of a job.
+pub(crate) enum Input<I> {
+    Own(I),
+    /// That of a job whose attempts have a limit: a stuck one may still hold it.
+    Shared(SharedInput<I>),
+}
+
+pub(crate) type SharedInput<I> = Arc<dyn Share<I> + Send + Sync>;
+
+/// An input behind a pointer. A trait, since only an input that is `Sync` can be shared, and others need not be.
+pub(crate) trait Share<I> {
+    fn get(&self) -> &I;
+    /// The input itself, if nobody else holds it.
+    fn take(self: Arc<Self>) -> Option<I>;
+}
+
+impl<I> Share<I> for Contained<I> {
+    fn get(&self) -> &I {
+        self
+    }
+
+    fn take(self: Arc<Self>) -> Option<I> {
+        Arc::into_inner(self).map(Self::into_inner)
+    }
+}
+
+impl<I> Input<I> {
+    pub(crate) fn get(&self) -> &I {
+        match self {
+            Self::Own(input) => input,
+            Self::Shared(input) => input.get(),
+        }
+    }
+
+    pub(crate) fn take(self) -> Option<I> {
+        match self {
+            Self::Own(input) => Some(input),
+            Self::Shared(input) => input.take(),
+        }
+    }
+}
 
 /// A job that waits for a worker.
 pub(crate) struct Queued<I, E> {
-    pub(crate) input: I,
+    pub(crate) input: Input<I>,
     pub(crate) index: usize,
     pub(crate) accepted: Nanos,
     /// `Some` once it has failed.
@@ -24,7 +68,7 @@ pub(super) struct ParkedJob<I, E> {
 
 /// A job that has settled.
 pub(crate) struct Settled<I, T, E> {
-    pub(crate) input: I,
+    pub(crate) input: Input<I>,
     pub(crate) index: usize,
     pub(crate) attempts: u32,
     pub(crate) result: Result<T, GiveUp<E>>,

@@ -27,42 +27,61 @@
 
 mod caller;
 mod entry;
+mod fail_fast;
+mod sender;
+mod watch;
 mod worker;
 
 pub(crate) use caller::{Visit, Woken};
-pub(crate) use entry::{Queued, Settled};
+pub(crate) use entry::{Input, Queued, Settled, SharedInput};
+pub use fail_fast::FailFast;
+pub(crate) use fail_fast::is_failure;
 pub(crate) use worker::{After, Leftover, Ran};
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use crate::cancel::CancelToken;
 use crate::clock::Nanos;
 use crate::crew::Crew;
-use crate::give_up::GiveUpReason;
+use crate::park::Parker;
 use crate::policy::Requeue;
+use crate::reason::GiveUpReason;
+use crate::roster::Roster;
 use crate::stats::Counts;
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Padded};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Padded};
 
 use entry::ParkedJob;
-
-/// Puts this many tokens into the work channel.
-pub(crate) type Announcer = Box<dyn Fn(usize) + Send + Sync>;
+use fail_fast::Failures;
+use watch::Watched;
 
 /// The part of a batch that knows inputs and results, but not the job function: shared with every completion.
 pub(crate) struct Core<I, T, E> {
     // Apart from the count of references before it, which every completion changes.
     state: Padded<Mutex<State<I, T, E>>>,
-    /// For the iterator: something has settled, or was resubmitted, or the end may have come.
-    progress: Condvar,
-    /// For senders: the window has room, or the batch is over.
-    room: Condvar,
+    /// What the iterator sleeps on: something has settled, or was resubmitted, or the end may have come.
+    pub(crate) parker: Arc<Parker>,
     /// A hint to the iterator, which saves it visits: set when a worker found the queue empty.
     hungry: AtomicBool,
-    announcer: Announcer,
-    /// Where a retried job joins the queue.
-    place: Requeue,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) setup: Setup<I>,
+}
+
+/// What a batch is begun with.
+pub(crate) struct Setup<I> {
+    pub(crate) roster: Arc<Roster>,
+    /// The batch's number in its pool.
+    pub(crate) number: u64,
     pub(crate) window: usize,
-    threads: usize,
+    pub(crate) threads: usize,
+    /// Where a retried job joins the queue.
+    pub(crate) place: Requeue,
+    pub(crate) fail_fast: FailFast,
+    /// Makes inputs ones that a stuck attempt can keep.
+    pub(crate) share: Option<fn(I) -> SharedInput<I>>,
+    /// Tells what runs to stop.
+    pub(crate) token: CancelToken,
+    /// When the time for the whole batch is over.
+    pub(crate) deadline: Option<Nanos>,
 }
 
 struct State<I, T, E> {
@@ -70,6 +89,10 @@ struct State<I, T, E> {
     queued: VecDeque<Queued<I, E>>,
     parked: BinaryHeap<ParkedJob<I, E>>,
     running: usize,
+    /// Running attempts that have a limit, by ticket: those that begun first expire first.
+    watched: BTreeMap<u64, Watched<I, E>>,
+    tickets: u64,
+    failures: Failures,
     /// Successes that `counts` lacks. They lie here first, on cache lines that a visit needs anyway, and are published by whoever
     /// does more than exchange one job for the next: so always when a token is given up.
     unpublished: u64,
@@ -84,6 +107,8 @@ struct State<I, T, E> {
     armed: Nanos,
     next_index: usize,
     senders: usize,
+    /// Senders that wait for room.
+    blocked: VecDeque<Arc<Parker>>,
     /// The iterator sleeps.
     waiting: bool,
 }
@@ -101,32 +126,32 @@ enum Gate {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    pub(crate) fn new(window: usize, threads: usize, place: Requeue, announcer: Announcer) -> Self {
+    pub(crate) fn new(setup: Setup<I>) -> Self {
         let state = State {
             gate: Gate::Open,
             queued: VecDeque::new(),
             parked: BinaryHeap::new(),
             running: 0,
+            watched: BTreeMap::new(),
+            tickets: 0,
+            failures: Failures::default(),
             unpublished: 0,
             settled: VecDeque::new(),
             timed: 0,
             taken: 0,
             tokens: 0,
-            armed: Nanos::MAX,
+            armed: setup.deadline.unwrap_or(Nanos::MAX),
             next_index: 0,
             senders: 0,
+            blocked: VecDeque::new(),
             waiting: false,
         };
         Self {
             state: Padded::new(Mutex::new(state)),
-            progress: Condvar::new(),
-            room: Condvar::new(),
+            parker: Arc::default(),
             hungry: AtomicBool::new(true),
-            announcer,
-            place,
             counts: Arc::default(),
-            window,
-            threads,
+            setup,
         }
     }
 
@@ -138,6 +163,11 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn end(&self, crew: &Crew<'_>, reason: GiveUpReason) {
         let mut state = self.state.lock();
         let waiting = state.take_waiting();
+        // One that has failed fast ends for that reason.
+        let reason = match state.gate {
+            Gate::Ended(reason) => reason,
+            _ => reason,
+        };
         self.narrow(state, Gate::Ended(reason));
         let now = crew.clock.now();
         let mut settled: VecDeque<_> = waiting
@@ -147,12 +177,14 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         state.running -= settled.len();
         self.counts.gave_up(reason).bump(settled.len() as u64);
+        self.setup.roster.permits.release(settled.len());
         if state.gate != Gate::Abandoned {
             state.settled.append(&mut settled);
         }
         self.wake_iterator(&mut state);
         drop(state);
         settled.into_iter().for_each(Settled::discard);
+        self.setup.token.cancel_for(reason);
         crew.settled();
     }
 
@@ -163,12 +195,14 @@ impl<I, T, E> Core<I, T, E> {
         let waiting = state.take_waiting();
         state.running -= waiting.len();
         self.counts.gave_up(reason).bump(waiting.len() as u64);
+        self.setup.roster.permits.release(waiting.len());
         state.taken = 0;
         let unread = std::mem::take(&mut state.settled);
         state.timed = 0;
         self.narrow(state, Gate::Abandoned);
         waiting.into_iter().for_each(Queued::discard);
         unread.into_iter().for_each(Settled::discard);
+        self.setup.token.cancel_for(reason);
         crew.settled();
     }
 
@@ -179,8 +213,9 @@ impl<I, T, E> Core<I, T, E> {
         };
         self.publish(&mut state);
         self.wake_iterator(&mut state);
+        let blocked = std::mem::take(&mut state.blocked);
         drop(state);
-        self.room.notify_all();
+        blocked.iter().for_each(|sender| sender.unpark());
     }
 
     fn publish(&self, state: &mut State<I, T, E>) {
@@ -191,7 +226,7 @@ impl<I, T, E> Core<I, T, E> {
 
     fn wake_iterator(&self, state: &mut State<I, T, E>) {
         if std::mem::take(&mut state.waiting) {
-            self.progress.notify_one();
+            self.parker.unpark();
         }
     }
 }
@@ -212,26 +247,43 @@ impl<I, T, E> State<I, T, E> {
         index
     }
 
-    fn queue(&mut self, input: I, now: Nanos) {
+    fn queue(&mut self, input: I, now: Nanos, setup: &Setup<I>) {
         let index = self.take_index();
         self.queued.push_back(Queued {
-            input,
+            input: setup.wrap(input),
             index,
             accepted: now,
             record: None,
         });
     }
 
+    /// When the timer is to look next.
+    fn next_due(&self, setup: &Setup<I>) -> Option<Nanos> {
+        let parked = self.parked.peek().map(|first| first.due);
+        let watched = self.watched.first_key_value();
+        let expires = watched.map(|(_, watched)| watched.expires);
+        let over = match self.gate {
+            Gate::Open | Gate::Closed => setup.deadline,
+            Gate::Ended(_) | Gate::Abandoned => None,
+        };
+        [parked, expires, over].into_iter().flatten().min()
+    }
+
     /// Counts the tokens that are missing as out and returns how many they are, so that every queued job finds a worker as long as
     /// one is free: a token whose worker is running a job helps no other.
     fn announce(&mut self, threads: usize) -> usize {
+        let missing = self.lacking(threads);
+        self.tokens += missing;
+        missing
+    }
+
+    /// How many tokens are missing.
+    fn lacking(&self, threads: usize) -> usize {
         if self.queued.is_empty() {
             return 0;
         }
         let wanted = (self.queued.len() + self.running).min(threads);
-        let missing = wanted.saturating_sub(self.tokens);
-        self.tokens += missing;
-        missing
+        wanted.saturating_sub(self.tokens)
     }
 
     /// Queues a job that is to be retried.
@@ -279,5 +331,26 @@ impl<I, T, E> State<I, T, E> {
             self.armed = due;
             due
         })
+    }
+}
+
+impl<I> Setup<I> {
+    fn wrap(&self, input: I) -> Input<I> {
+        match self.share {
+            Some(share) => Input::Shared(share(input)),
+            None => Input::Own(input),
+        }
+    }
+}
+
+/// What nobody has collected is dropped value by value, since each may panic in its destructor.
+impl<I, T, E> Drop for Core<I, T, E> {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        let settled = std::mem::take(&mut state.settled);
+        let waiting = state.take_waiting();
+        drop(state);
+        settled.into_iter().for_each(Settled::discard);
+        waiting.into_iter().for_each(Queued::discard);
     }
 }

@@ -1,15 +1,11 @@
 //! What workers, who hold a token, and the timer do at a lane.
 
 use super::entry::ParkedJob;
+use super::fail_fast::done;
 use super::{Core, Gate, Queued, Settled, State};
 use crate::clock::Nanos;
-use crate::crew::Due;
-use crate::give_up::GiveUpReason;
-use crate::policy::Requeue;
+use crate::reason::GiveUpReason;
 use crate::sync::Ordering;
-
-/// How many due jobs change their place in one visit.
-const BITE: usize = 256;
 
 /// What became of a job that a worker has run.
 pub(crate) enum Ran<I, T, E> {
@@ -33,6 +29,8 @@ pub(crate) struct Leftover<I, T, E> {
     pub(crate) unread: Option<Box<Settled<I, T, E>>>,
     /// When to have the timer look at the parked jobs.
     pub(crate) arm: Option<Nanos>,
+    /// The batch has failed fast with this job, and is to be ended.
+    pub(crate) tripped: bool,
 }
 
 impl<I, T, E> Core<I, T, E> {
@@ -64,36 +62,25 @@ impl<I, T, E> Core<I, T, E> {
         self.state.lock().tell_time(now);
     }
 
-    /// Queues the parked jobs that have come due.
-    pub(crate) fn due(&self, now: Nanos) -> Due {
+    /// Puts away what was run by a worker whose token is void.
+    pub(crate) fn put_away(&self, ran: Ran<I, T, E>, now: Option<Nanos>) -> Leftover<I, T, E> {
         let mut state = self.state.lock();
-        if state.armed <= now {
-            state.armed = Nanos::MAX;
-        }
-        let mut due = Vec::new();
-        while due.len() < BITE && state.parked.peek().is_some_and(|first| first.due <= now) {
-            due.extend(state.parked.pop().map(|parked| parked.job));
-        }
-        // What is due first is to be taken first, also from the front.
-        if self.place == Requeue::Front {
-            due.reverse();
-        }
-        due.into_iter()
-            .for_each(|job| state.requeue(self.place, job));
-        let again = state
-            .parked
-            .peek()
-            .map(|first| first.due)
-            .and_then(|due| state.arm(due));
-        Due {
-            tokens: state.announce(self.threads),
-            again,
-        }
+        let leftover = self.put(&mut state, ran, now);
+        self.publish(&mut state);
+        leftover
+    }
+
+    /// How many tokens are missing; they count as out from now on. `gone`: one of those that are out is void.
+    pub(crate) fn missing_tokens(&self, gone: bool) -> usize {
+        let mut state = self.state.lock();
+        state.tokens -= usize::from(gone);
+        state.announce(self.setup.threads)
     }
 
     /// Takes the next job, or gives the token up.
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
-        let Some(job) = state.queued.pop_front() else {
+        let ended = matches!(state.gate, Gate::Ended(_));
+        let Some(job) = (!ended).then(|| state.queued.pop_front()).flatten() else {
             state.tokens -= 1;
             self.publish(state);
             // ORDERING: a hint, set and cleared under the lock.
@@ -101,12 +88,13 @@ impl<I, T, E> Core<I, T, E> {
             return None;
         };
         state.running += 1;
-        if job.record.is_some() {
+        if job.record.as_ref().is_some_and(|record| !record.expired) {
             self.counts.retries.bump(1);
         }
         Some(job)
     }
 
+    #[inline]
     /// Puts a job away that has been run. `now` is there if the clock was read after it.
     fn put(
         &self,
@@ -118,11 +106,12 @@ impl<I, T, E> Core<I, T, E> {
         let mut leftover = Leftover {
             unread: None,
             arm: None,
+            tripped: false,
         };
         let settled = match (ran, state.gate) {
             (Ran::Settled(settled), _) => settled,
             (Ran::Retry(job), Gate::Open | Gate::Closed) => {
-                state.requeue(self.place, job);
+                state.requeue(self.setup.place, job);
                 return leftover;
             }
             (Ran::Park(due, job), Gate::Open | Gate::Closed) => {
@@ -140,7 +129,16 @@ impl<I, T, E> Core<I, T, E> {
         };
         match &settled.result {
             Ok(_) => state.unpublished += 1,
-            Err(give_up) => self.counts.gave_up(give_up.reason()).bump(1),
+            Err(give_up) => self.count_failure(state, settled.index, give_up.reason()),
+        }
+        self.setup.roster.permits.release(1);
+        let fail_fast = self.setup.fail_fast;
+        if matches!(state.gate, Gate::Open | Gate::Closed)
+            && fail_fast.trips(&state.failures, || done(&self.counts, state.unpublished))
+        {
+            // From here on nothing begins; what waits is settled after the lock.
+            state.gate = Gate::Ended(GiveUpReason::FailFast);
+            leftover.tripped = true;
         }
         if state.gate == Gate::Abandoned {
             leftover.unread = Some(Box::new(settled));
@@ -152,5 +150,15 @@ impl<I, T, E> Core<I, T, E> {
         }
         self.wake_iterator(state);
         leftover
+    }
+
+    pub(super) fn count_failure(
+        &self,
+        state: &mut State<I, T, E>,
+        index: usize,
+        reason: GiveUpReason,
+    ) {
+        self.counts.gave_up(reason).bump(1);
+        state.failures.note(index, reason);
     }
 }

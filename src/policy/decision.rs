@@ -6,7 +6,7 @@ use super::{RetryPolicy, Verdict};
 use crate::backoff::{RetryState, mix};
 use crate::budget::{Charge, RetryBudget};
 use crate::clock::{Nanos, nanos};
-use crate::give_up::GiveUpReason;
+use crate::reason::GiveUpReason;
 
 /// What follows from one failure.
 pub(crate) enum Decision {

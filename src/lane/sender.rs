@@ -1,0 +1,86 @@
+//! What senders do at a lane.
+
+use super::{Core, Gate};
+use crate::crew::Crew;
+use crate::park::Parker;
+use crate::roster::blocking;
+use crate::sync::Arc;
+
+/// What became of an input that was to be sent.
+enum Sent<I> {
+    /// Tokens to announce.
+    Admitted(usize),
+    Over(I),
+    NoRoom(I),
+}
+
+impl<I, T, E> Core<I, T, E> {
+    pub(crate) fn add_sender(&self) {
+        self.state.lock().senders += 1;
+    }
+
+    pub(crate) fn remove_sender(&self) {
+        let mut state = self.state.lock();
+        state.senders -= 1;
+        self.wake_iterator(&mut state);
+    }
+
+    /// Admits one input as soon as the window and the pool have room, and says how many tokens to announce; gives it back once the batch
+    /// is not open.
+    pub(crate) fn send(&self, input: I, crew: &Crew<'_>) -> Result<usize, I> {
+        match self.try_send(input, crew, None) {
+            Sent::Admitted(tokens) => Ok(tokens),
+            Sent::Over(input) => Err(input),
+            Sent::NoRoom(input) => blocking(|| self.send_slowly(input, crew)),
+        }
+    }
+
+    fn send_slowly(&self, mut input: I, crew: &Crew<'_>) -> Result<usize, I> {
+        let parker = Arc::new(Parker::default());
+        let permits = &self.setup.roster.permits;
+        loop {
+            match self.try_send(input, crew, Some(&parker)) {
+                Sent::Admitted(tokens) => return Ok(tokens),
+                Sent::Over(input) => return Err(input),
+                Sent::NoRoom(back) => input = back,
+            }
+            parker.park(None);
+            // Woken for one of the two, and off neither list but that.
+            permits.leave(&parker);
+            let mut state = self.state.lock();
+            state.blocked.retain(|other| !Arc::ptr_eq(other, &parker));
+        }
+    }
+
+    /// Without room, `sleeper` is put on the lists of those that are woken when there may be some.
+    fn try_send(&self, input: I, crew: &Crew<'_>, sleeper: Option<&Arc<Parker>>) -> Sent<I> {
+        let permits = &self.setup.roster.permits;
+        let mut state = self.state.lock();
+        if state.gate != Gate::Open {
+            return Sent::Over(input);
+        }
+        let has_room = state.held() < self.setup.window;
+        if !has_room || permits.try_acquire(1) == 0 {
+            if let Some(sleeper) = sleeper {
+                if has_room && !permits.enlist(sleeper) {
+                    sleeper.unpark();
+                }
+                state.blocked.push_back(Arc::clone(sleeper));
+            }
+            return Sent::NoRoom(input);
+        }
+        self.counts.accepted.bump(1);
+        state.queue(input, crew.clock.now(), &self.setup);
+        Sent::Admitted(state.announce(self.setup.threads))
+    }
+
+    /// Wakes one blocked sender for each free place.
+    pub(super) fn wake_senders(&self, room: usize) {
+        let woken: Vec<_> = {
+            let mut state = self.state.lock();
+            let woken = room.min(state.blocked.len());
+            state.blocked.drain(..woken).collect()
+        };
+        woken.iter().for_each(|sender| sender.unpark());
+    }
+}

@@ -1,0 +1,183 @@
+//! A function that is called again and again at a fixed rate.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::attempt::Attempt;
+use crate::cancel::CancelToken;
+use crate::clock::{Nanos, nanos};
+use crate::crew::{Crew, Next, Parked, SharedWork, Work};
+use crate::policy::Requeue;
+use crate::reason::GiveUpReason;
+use crate::roster::Post;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::unwind::{self, Contained};
+
+/// A function that a pool calls at a fixed rate; made by [`RetryPool::every`](crate::RetryPool::every).
+///
+/// Dropping this does not stop it; [`stop`](Self::stop) does, and so does the end of the pool.
+#[derive(Clone)]
+#[must_use = "without it the calls cannot be stopped before the pool is closed"]
+pub struct Periodic {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `None` while it runs, and once stopped.
+    function: Mutex<Option<Function>>,
+    token: CancelToken,
+    begun: Nanos,
+    period: Nanos,
+    runs: AtomicU64,
+    panics: AtomicU64,
+    skipped: AtomicU64,
+}
+
+type Function = Contained<Box<dyn Fn() + Send>>;
+
+impl Periodic {
+    pub(crate) fn start(
+        crew: &Crew<'static>,
+        period: Duration,
+        function: impl Fn() + Send + 'static,
+    ) -> Self {
+        assert!(
+            period > Duration::ZERO,
+            "the period is 0: calls without a pause are a loop, not a rate"
+        );
+        let begun = crew.clock.now();
+        let shared = Arc::new(Shared {
+            function: Mutex::new(Some(Contained::new(Box::new(function)))),
+            token: CancelToken::new(),
+            begun,
+            period: nanos(period),
+            runs: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        });
+        let work: SharedWork<'static> = Arc::clone(&shared) as _;
+        crew.park(begun, Parked::Job(work, Requeue::Back));
+        Self { shared }
+    }
+
+    /// Stops the calls. The function is dropped, here, or at the end of a call that runs, which is told
+    /// ([`Attempt::is_cancelled`]). May be repeated.
+    pub fn stop(&self) {
+        self.shared.end();
+    }
+
+    /// Was it stopped, by [`stop`](Self::stop) or by the end of the pool?
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.token.is_cancelled()
+    }
+
+    /// How many calls have ended, those that panicked included.
+    #[must_use]
+    pub fn runs(&self) -> u64 {
+        // ORDERING: figures, here and below; they publish nothing else.
+        self.shared.runs.load(Ordering::Relaxed)
+    }
+
+    /// How many calls panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.shared.panics.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were left out because the one before took too long, or no worker was free.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.shared.skipped.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn end(&self) {
+        self.token.cancel();
+        let function = self.function.lock().take();
+        unwind::discard(function);
+    }
+
+    /// The first multiple of the period that is still to come; those that have passed are skipped.
+    fn next_due(&self, now: Nanos) -> Nanos {
+        let passed = now.saturating_sub(self.begun) / self.period;
+        self.begun
+            .saturating_add(self.period.saturating_mul(passed.saturating_add(1)))
+    }
+}
+
+impl<'p> Work<'p> for Shared {
+    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        if !crew.is_running() {
+            self.end();
+        }
+        let Some(function) = self.function.lock().take() else {
+            return Next::Done;
+        };
+        let called = crew.clock.now();
+        let own = post.swap_token(self.token.clone());
+        // It is no job that was admitted, but it may wait for some, and lend a permit meanwhile.
+        crew.roster.permits.force(1);
+        let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(|| function()));
+        crew.roster.permits.release(1);
+        drop(post.swap_token(own));
+        if let Err(payload) = result {
+            unwind::discard(payload);
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        *self.function.lock() = Some(function);
+        if self.token.is_cancelled() || !crew.is_running() {
+            self.end();
+            return Next::Done;
+        }
+        let due = self.next_due(crew.clock.now());
+        let skipped = due.saturating_sub(self.next_due(called)) / self.period;
+        self.skipped.fetch_add(skipped, Ordering::Relaxed);
+        Next::ParkUntil(due, Requeue::Back)
+    }
+
+    fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {
+        self.end();
+    }
+
+    fn is_live(&self) -> bool {
+        !self.token.is_cancelled()
+    }
+}
+
+impl fmt::Debug for Periodic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Periodic")
+            .field("stopped", &self.is_stopped())
+            .field("runs", &self.runs())
+            .field("panics", &self.panics())
+            .field("skipped", &self.skipped())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_does_not_drift_and_what_was_missed_is_skipped() {
+        let shared = |begun, period| Shared {
+            function: Mutex::new(None),
+            token: CancelToken::new(),
+            begun,
+            period,
+            runs: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        };
+        let due = |now| shared(100, 10).next_due(now);
+        assert_eq!(
+            [due(100), due(109), due(110), due(137)],
+            [110, 110, 120, 140]
+        );
+        assert_eq!(shared(5, u64::MAX).next_due(7), u64::MAX);
+    }
+}

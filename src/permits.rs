@@ -1,0 +1,150 @@
+//! How many jobs a pool lets in: permits, counted apart from any queue, so that no push ever blocks.
+//!
+//! A permit belongs to a job from its admission until it settles, retries included. A job that waits for others lends its permit
+//! and takes it back as a debt: for a moment more permits may be out than there are. Waking is one sleeper for each permit that
+//! comes free; a sleeper that was woken and leaves without a permit hands the wake-up on ([`Permits::leave`]).
+
+use std::collections::VecDeque;
+
+use crate::park::Parker;
+use crate::sync::{Arc, Mutex};
+
+#[derive(Debug)]
+pub(crate) struct Permits {
+    /// `None`: without a limit, and nothing is counted.
+    capacity: Option<usize>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Below 0 while a job lends a permit that it has not taken back.
+    held: isize,
+    sleepers: VecDeque<Arc<Parker>>,
+}
+
+impl State {
+    fn free(&self, capacity: usize) -> usize {
+        let held = self.held.max(0).unsigned_abs();
+        capacity.saturating_sub(held)
+    }
+}
+
+impl Permits {
+    pub(crate) fn new(capacity: Option<usize>) -> Self {
+        Self {
+            capacity,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Is there a limit?
+    pub(crate) fn are_bounded(&self) -> bool {
+        self.capacity.is_some()
+    }
+
+    /// Takes up to `wanted` permits; says how many.
+    pub(crate) fn try_acquire(&self, wanted: usize) -> usize {
+        let Some(capacity) = self.capacity else {
+            return wanted;
+        };
+        let mut state = self.state.lock();
+        let granted = wanted.min(state.free(capacity));
+        state.held += granted.cast_signed();
+        granted
+    }
+
+    /// Takes permits whether there are any or not.
+    pub(crate) fn force(&self, permits: usize) {
+        if self.are_bounded() {
+            self.state.lock().held += permits.cast_signed();
+        }
+    }
+
+    /// Gives permits back.
+    #[inline]
+    pub(crate) fn release(&self, permits: usize) {
+        if self.are_bounded() && permits > 0 {
+            self.release_counted(permits);
+        }
+    }
+
+    fn release_counted(&self, permits: usize) {
+        let mut state = self.state.lock();
+        state.held -= permits.cast_signed();
+        let woken = permits.min(state.sleepers.len());
+        let woken: Vec<_> = state.sleepers.drain(..woken).collect();
+        drop(state);
+        woken.iter().for_each(|sleeper| sleeper.unpark());
+    }
+
+    /// Has `sleeper` woken when a permit comes free. False if one is free now: then nobody was put down.
+    pub(crate) fn enlist(&self, sleeper: &Arc<Parker>) -> bool {
+        let Some(capacity) = self.capacity else {
+            return false;
+        };
+        let mut state = self.state.lock();
+        if state.free(capacity) > 0 {
+            return false;
+        }
+        state.sleepers.push_back(Arc::clone(sleeper));
+        true
+    }
+
+    /// Takes `sleeper` off the list. If it was woken, and there still is a permit, the next one is woken.
+    pub(crate) fn leave(&self, sleeper: &Arc<Parker>) {
+        let Some(capacity) = self.capacity else {
+            return;
+        };
+        let mut state = self.state.lock();
+        let before = state.sleepers.len();
+        state.sleepers.retain(|other| !Arc::ptr_eq(other, sleeper));
+        if state.sleepers.len() == before && state.free(capacity) > 0 {
+            let next = state.sleepers.pop_front();
+            drop(state);
+            if let Some(next) = next {
+                next.unpark();
+            }
+        }
+    }
+
+    /// Wakes everybody: the pool is closed.
+    pub(crate) fn wake_all(&self) {
+        let sleepers = std::mem::take(&mut self.state.lock().sleepers);
+        sleepers.iter().for_each(|sleeper| sleeper.unpark());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_debt_is_paid_before_anything_is_granted() {
+        let permits = Permits::new(Some(2));
+        assert_eq!((permits.try_acquire(5), permits.try_acquire(1)), (2, 0));
+        permits.release(1);
+        assert_eq!(permits.try_acquire(5), 1);
+        permits.force(1);
+        permits.release(1);
+        assert_eq!(permits.try_acquire(1), 0);
+        permits.release(2);
+        assert_eq!(permits.try_acquire(usize::MAX), 2);
+    }
+
+    #[test]
+    fn a_wake_up_that_is_not_used_is_handed_on() {
+        let permits = Permits::new(Some(1));
+        let sleepers: Vec<Arc<Parker>> = (0..2).map(|_| Arc::default()).collect();
+        assert!(!permits.enlist(&sleepers[0]));
+        assert_eq!(permits.try_acquire(1), 1);
+        assert!(sleepers.iter().all(|sleeper| permits.enlist(sleeper)));
+        permits.release(1);
+        let woken = |n: usize| sleepers[n].park(Some(Instant::now()));
+        assert_eq!((woken(0), woken(1)), (true, false));
+        permits.leave(&sleepers[0]);
+        assert!(woken(1));
+        assert_eq!(Permits::new(None).try_acquire(usize::MAX), usize::MAX);
+    }
+}

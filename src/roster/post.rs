@@ -1,0 +1,221 @@
+//! One worker of a pool, as other threads see it, and as it finds itself.
+
+use std::cell::{Cell, RefCell};
+use std::thread::{self, ThreadId};
+
+use super::{Note, Roster};
+use crate::cancel::CancelToken;
+use crate::park::Parker;
+use crate::stats::Counts;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Padded};
+
+/// A worker's place in its pool.
+pub(crate) struct Post {
+    roster: Arc<Roster>,
+    pub(crate) number: usize,
+    /// Started in the place of another, and not for good.
+    pub(crate) spare: bool,
+    pub(crate) parker: Parker,
+    thread: Mutex<Option<ThreadId>>,
+    /// Written by this worker alone.
+    pub(crate) counts: Padded<Counts>,
+    /// What tells the running attempt to stop.
+    token: Mutex<CancelToken>,
+    /// The batch whose token this worker has; 0 for none. Whoever sets it to 0 answers for the token.
+    lane: AtomicU64,
+    /// Waits for other jobs. Changed under the roster's lock.
+    away: AtomicBool,
+    /// Runs an attempt that was abandoned. Changed under the roster's lock.
+    stuck: AtomicBool,
+}
+
+thread_local! {
+    /// The pool that the current thread works for. It is not reset when the thread ends, since what is torn down then (other
+    /// thread-locals) may call the pool, too.
+    static POOL: Cell<u64> = const { Cell::new(0) };
+    static POST: RefCell<Option<Arc<Post>>> = const { RefCell::new(None) };
+}
+
+/// Does the current thread belong to the pool of this number?
+pub(crate) fn is_on(pool: u64) -> bool {
+    POOL.get() == pool
+}
+
+/// The current thread's post, if it is a worker of any pool.
+pub(crate) fn current_post() -> Option<Arc<Post>> {
+    // It is gone while the thread's locals are torn down; no job runs then.
+    POST.try_with(|post| post.borrow().clone()).ok().flatten()
+}
+
+/// Calls `wait`, which waits for other jobs. If the current thread is a worker, a spare works in its place meanwhile.
+///
+/// # Panics
+/// If the spare cannot be started: that panic ends the attempt that wanted to wait.
+pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
+    let post = current_post();
+    let _away = post.as_ref().map(|post| post.step_away());
+    wait()
+}
+
+impl Post {
+    pub(super) fn new(roster: &Arc<Roster>, number: usize, spare: bool) -> Self {
+        Self {
+            roster: Arc::clone(roster),
+            number,
+            spare,
+            parker: Parker::default(),
+            thread: Mutex::default(),
+            counts: Padded::default(),
+            token: Mutex::default(),
+            lane: AtomicU64::new(0),
+            away: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes this the current thread's post.
+    pub(crate) fn take(self: &Arc<Self>) {
+        POOL.set(self.roster.id);
+        *self.thread.lock() = Some(thread::current().id());
+        POST.set(Some(Arc::clone(self)));
+    }
+
+    /// Marks the current thread, which is no worker, as one of the pool's.
+    pub(crate) fn join(pool: u64) {
+        POOL.set(pool);
+    }
+
+    /// The thread that took this post.
+    pub(super) fn thread(&self) -> Option<ThreadId> {
+        *self.thread.lock()
+    }
+
+    // The attempt that runs.
+
+    /// The token of the running attempt.
+    pub(crate) fn token(&self) -> CancelToken {
+        self.token.lock().clone()
+    }
+
+    /// Makes `token` that of the coming attempts; gives the one before.
+    pub(crate) fn swap_token(&self, token: CancelToken) -> CancelToken {
+        std::mem::replace(&mut *self.token.lock(), token)
+    }
+
+    /// Why the running attempt was told to stop, if it was.
+    pub(crate) fn told_to_stop(&self) -> Option<crate::reason::GiveUpReason> {
+        self.token.lock().reason()
+    }
+
+    /// After a single job: a token that somebody else has, or that was cancelled, does not serve the next one.
+    pub(crate) fn renew_token(&self) {
+        let mut token = self.token.lock();
+        if !token.is_unused() {
+            let old = std::mem::take(&mut *token);
+            drop(token);
+            drop(old);
+        }
+    }
+
+    // The token of a batch.
+
+    /// Notes the batch whose token this worker has.
+    pub(crate) fn hold_token_of(&self, lane: u64) {
+        // ORDERING: read and written by this worker alone, here and below.
+        self.lane.store(lane, Ordering::Relaxed);
+    }
+
+    /// Does this worker still have the token that it noted?
+    pub(crate) fn has_token(&self) -> bool {
+        self.lane.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes the token from this worker, which is stuck; true if it had one.
+    pub(crate) fn void_token(&self) -> bool {
+        self.lane.swap(0, Ordering::Relaxed) != 0
+    }
+
+    // Waiting for other jobs.
+
+    pub(super) fn is_away(&self) -> bool {
+        // ORDERING: under the roster's lock.
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Is the attempt that this worker runs abandoned?
+    pub(crate) fn is_stuck(&self) -> bool {
+        // ORDERING: Acquire, with `set_stuck`.
+        self.stuck.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Release);
+    }
+
+    fn step_away(&self) -> Away<'_> {
+        let mut away = Away {
+            post: self,
+            lends: false,
+        };
+        let replace = {
+            let mut state = self.roster.lock();
+            // ORDERING: under the roster's lock.
+            self.away.store(true, Ordering::Relaxed);
+            if self.is_stuck() {
+                return away;
+            }
+            state.available -= 1;
+            state.available < self.roster.threads && !state.stopped
+        };
+        away.lends = true;
+        self.roster.permits.release(1);
+        if replace && let Err(error) = self.roster.recruit(true) {
+            drop(away);
+            panic!(
+                "a job that waits for others needs a spare thread meanwhile, and the system refused it: {error}"
+            );
+        }
+        // Unless the timer was first and took it from a stuck worker.
+        let lane = self.lane.swap(0, Ordering::Relaxed);
+        if lane != 0 {
+            self.roster.note(Note::TokenGone(lane));
+        }
+        away
+    }
+}
+
+/// A worker that waits for other jobs.
+struct Away<'a> {
+    post: &'a Post,
+    /// The permit of its job; an abandoned attempt has none.
+    lends: bool,
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        let roster = &self.post.roster;
+        roster.permits.force(usize::from(self.lends));
+        let surplus = {
+            let mut state = roster.lock();
+            // ORDERING: under the roster's lock.
+            self.post.away.store(false, Ordering::Relaxed);
+            if self.post.is_stuck() {
+                return;
+            }
+            state.available += 1;
+            if state.available <= roster.threads {
+                return;
+            }
+            // A spare that sleeps is to look up and leave.
+            let place = state.sleepers.iter().position(|post| post.spare);
+            place.map(|place| {
+                let spare = state.sleepers.remove(place);
+                roster.count_woken(1);
+                spare
+            })
+        };
+        if let Some(spare) = surplus {
+            spare.parker.unpark();
+        }
+    }
+}
