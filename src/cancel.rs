@@ -101,8 +101,10 @@ impl CancelToken {
 
     /// Has the token been cancelled? Once true, it stays true.
     #[must_use]
+    #[inline]
     pub fn is_cancelled(&self) -> bool {
-        self.reason().is_some()
+        // ORDERING: Acquire, with the Release in `mark`.
+        self.inner.cancelled.load(Ordering::Acquire) != 0
     }
 
     /// Why the token was cancelled.

@@ -93,7 +93,7 @@ pub(crate) fn attempt<I, T, E>(
 }
 
 /// What an attempt will find when it asks.
-#[inline]
+#[inline(always)]
 pub(crate) fn prepare<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
@@ -103,7 +103,10 @@ pub(crate) fn prepare<I, T, E>(
     Coming {
         number,
         last: rules.policy.is_last(number),
-        texts: texts(rules, subject, record.as_deref_mut()),
+        texts: match (&record, &subject.name) {
+            (None, None) => None,
+            _ => texts(rules, subject, record.as_deref_mut()),
+        },
         deadline: rules
             .deadline
             .and_then(|deadline| rules.clock.instant(deadline)),
@@ -111,7 +114,7 @@ pub(crate) fn prepare<I, T, E>(
 }
 
 /// Judges what the user's function came back with.
-#[inline]
+#[inline(always)]
 pub(crate) fn conclude<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
@@ -264,9 +267,6 @@ fn texts<I, T, E>(
     subject: &Subject<'_, I>,
     record: Option<&mut Record<E>>,
 ) -> Option<Texts> {
-    if record.is_none() && subject.name.is_none() {
-        return None;
-    }
     let previous_error = record.and_then(|record| {
         if let Some(charge) = record.charge.take() {
             charge.spend();
@@ -317,7 +317,7 @@ impl Coming {
     }
 
     /// Calls the user's function.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run<T, E>(self, job: impl FnOnce() -> Result<T, E>) -> Returned<T, E> {
         let (result, mark) =
             Attempt::during(self.number, self.last, self.texts, self.deadline, || {

@@ -44,7 +44,13 @@
 //! | from producers on other threads | [`Batch::channel`] |
 //! | one job, to block on or to await | [`RetryPool::submit`], [`RetryPool::job`], [`JobHandle`] |
 //! | let the caller decide on each failure | [`RetryPolicy::never`], [`Completion::resubmit`] |
-//! | which attempt am I? | [`Attempt::current`] |
+//! | which attempt am I? should I stop? | [`Attempt::current`] |
+//! | no more than so many jobs at once | [`RetryPoolBuilder::capacity`], [`RetryPool::try_submit`] |
+//! | stop a job, a batch, everything | [`JobHandle::cancel`](ScopedHandle::cancel), [`CancelToken`], [`RetryPool::cancel_all`] |
+//! | a limit of time | [`Job::attempt_timeout`], [`Job::timeout`], [`Batch::timeout`] |
+//! | stop at the first failures | [`FailFast`] |
+//! | later, or again and again | [`Job::delay`], [`RetryPool::every`] |
+//! | jobs that borrow | [`scope`](fn@scope) |
 //! | limit the retries of many jobs together | [`RetryBudget`] |
 //! | everything about retrying | the [guide] |
 //! | what has the pool done? | [`RetryPool::stats`], [`AsCompleted::progress`] |
@@ -55,15 +61,16 @@
 //! Each has a test of its name in `tests/promises.rs`.
 //!
 //! ## Every accepted job settles exactly once
-//! With success, as given up, by a panic, a cancel or a shutdown. Whenever nothing runs, `accepted == succeeded + gave_up` in
+//! With success, as given up, by a panic, a cancel, a time-out or a shutdown. Whenever nothing runs, `accepted == succeeded + gave_up` in
 //! [`Stats`].
 //!
 //! ## A retry never waits for another job to finish
 //! Only for its own backoff and a free worker. It joins the back of its queue, so a job that keeps failing cannot starve fresh ones.
 //!
 //! ## No worker ever blocks on a queue of the pool
-//! A batch's [`window`](Batch::window) counts jobs that are admitted and not delivered; it is no queue's size. A job keeps its place
-//! while it retries.
+//! A batch's [`window`](Batch::window) counts jobs that are admitted and not delivered, and a pool's
+//! [`capacity`](RetryPoolBuilder::capacity) those that have not settled; neither is a queue's size. A job keeps its place while it
+//! retries, so a pool with room for one job makes progress when every job fails.
 //!
 //! ## No worker ever sleeps for a backoff
 //! Parked jobs wait in one timer thread, however many they are.
@@ -76,9 +83,22 @@
 //! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer. A result is
 //! freed when it is taken, and a single job's closure before its settlement is seen.
 //!
+//! ## Waiting in a job does not deadlock
+//! A job that waits for others, in any call of this crate and on any pool, has a spare worker of its own pool in its place as long as it
+//! waits, lends its place in a full pool, and holds up nothing of its batch. No other job runs on its stack.
+//!
+//! ## Cancelling is cooperative and complete
+//! Queued and parked jobs settle at once, running ones are told ([`Attempt::is_cancelled`]), blocked producers get their input back,
+//! and cancelled jobs come out of the iteration. None is retried. What still succeeds is a success.
+//!
+//! ## A hung attempt cannot take the pool with it
+//! Past its `attempt_timeout` it counts as failed, its job goes on by the policy, and a fresh worker takes the place of the stuck one
+//! (up to [`max_stuck`](RetryPoolBuilder::max_stuck)); what it returns later is dropped.
+//!
 //! ## Drop joins
 //! Dropping the pool settles every accepted job, retries included, and joins the threads. [`RetryPool::shutdown_timeout`] bounds it
-//! and says what was drained, given up, and still runs. No thread joins itself, whichever drops the pool.
+//! and says what was drained, given up, and still runs. No thread joins itself, whichever drops the pool, and no attempt that was
+//! abandoned is waited for.
 //!
 //! ## Huge values are safe
 //! `Duration::MAX`, a window of `usize::MAX`, `u32::MAX` attempts: sums saturate, nothing panics or wraps.
@@ -88,9 +108,9 @@
 //!
 //! # Not promised
 //!
-//! - A thread cannot be killed: an attempt that never returns keeps its worker.
-//! - A job that blocks on another job of its own pool holds its worker meanwhile; with all workers waiting so, none is left to run
-//!   what they wait for.
+//! - A thread cannot be killed: an attempt that never returns keeps its thread, even where the pool goes on without it.
+//! - A job that blocks elsewhere (a lock, a channel, a socket) holds its worker meanwhile; only waits of this crate have a spare. A
+//!   spare that the operating system refuses is a panic in the job that wanted to wait.
 //! - A job that aborts the process, or two destructors that panic in one value, end the process as everywhere in Rust.
 
 #![forbid(unsafe_code)]

@@ -119,7 +119,7 @@ impl<'p> Work<'p> for Shared {
         let own = post.swap_token(self.token.clone());
         // It is no job that was admitted, but it may wait for some, and lend a permit meanwhile.
         crew.roster.permits.force(1);
-        let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(|| function()));
+        let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(&**function));
         crew.roster.permits.release(1);
         drop(post.swap_token(own));
         if let Err(payload) = result {

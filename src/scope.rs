@@ -120,10 +120,9 @@ impl RetryPoolBuilder {
                             .map(drop)
                     })
                 });
-            let result = started.and_then(|()| {
+            let result = started.map(|()| {
                 *pool.crew.lock() = Some(Arc::clone(&crew));
-                let result = unwind::catch(|| f(pool));
-                Ok(result)
+                unwind::catch(|| f(pool))
             });
             blocking(|| {
                 crew.close();

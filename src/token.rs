@@ -13,7 +13,7 @@ use crate::give_up::{AttemptError, GiveUp, Record};
 use crate::judge::{
     NextAttempt, Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
 };
-use crate::lane::{After, Core, Input, Leftover, Queued, Ran, SharedInput};
+use crate::lane::{After, Core, Input, Leftover, Queued, Ran};
 use crate::park::Parker;
 use crate::policy::{Requeue, RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
@@ -125,33 +125,46 @@ where
         post: &Arc<Post>,
         mut job: Queued<I, E>,
     ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
+        if matches!(job.input, Input::Shared(_)) {
+            return self.run_limited(rules, post, job);
+        }
+        let (subject, record) = self.look_at(&mut job);
+        let input = subject.input;
         let told = || self.core.setup.token.reason();
-        let outcome = if job.record.as_ref().is_some_and(|record| record.expired) {
+        let outcome = attempt(rules, &subject, record, told, || (self.job)(input));
+        Some(self.follow(job, outcome))
+    }
+
+    /// One attempt of a job whose attempts have a limit, or the judging of one that was abandoned.
+    fn run_limited(
+        &self,
+        rules: &Rules<'_, I, T, E>,
+        post: &Arc<Post>,
+        mut job: Queued<I, E>,
+    ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
+        let told = || self.core.setup.token.reason();
+        let expired = match &mut job.record {
+            Some(record) => std::mem::take(&mut record.expired),
+            None => false,
+        };
+        let outcome = if expired {
             let (subject, record) = self.look_at(&mut job);
-            if let Some(record) = record {
-                record.expired = false;
-            }
             let limit = self.options.attempt_timeout.unwrap_or(Duration::MAX);
             let is_over = || {
                 let deadline = rules.deadline?;
                 (rules.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
             };
             conclude_timed_out(rules, &subject, record, limit, told().or_else(is_over))
-        } else if let Input::Shared(input) = &job.input {
-            let input = Arc::clone(input);
-            let (back, returned) = self.run_shared(rules, post, job, input)?;
+        } else {
+            let (back, returned) = self.run_shared(rules, post, job)?;
             job = back;
             let (subject, record) = self.look_at(&mut job);
             conclude(rules, &subject, record, returned, told)
-        } else {
-            let (subject, record) = self.look_at(&mut job);
-            let input = subject.input;
-            attempt(rules, &subject, record, told, || (self.job)(input))
         };
         Some(self.follow(job, outcome))
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_at<'a>(
         &self,
         job: &'a mut Queued<I, E>,
@@ -173,8 +186,8 @@ where
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
-        input: SharedInput<I>,
     ) -> Option<(Queued<I, E>, Returned<T, E>)> {
+        let input = job.input.clone_shared()?;
         let (subject, record) = self.look_at(&mut job);
         let coming = prepare(rules, &subject, record);
         let limit = self.options.attempt_timeout.map_or(Nanos::MAX, nanos);
@@ -200,7 +213,7 @@ where
     }
 
     /// Does what follows from an attempt, but for the lane.
-    #[inline]
+    #[inline(always)]
     fn follow(&self, job: Queued<I, E>, outcome: Outcome<T>) -> (Ran<I, T, E>, Option<Nanos>) {
         match outcome {
             Outcome::Succeeded(value) => (Ran::Settled(job.succeed(value)), None),
@@ -213,6 +226,14 @@ where
                 }
                 (Ran::Settled(settled), Some(now))
             }
+        }
+    }
+
+    /// The batch's token is cancelled, and so is the batch.
+    #[cold]
+    fn end_as_told(&self, crew: &Crew<'p>) {
+        if let Some(reason) = self.core.setup.token.reason() {
+            self.core.end(crew, reason);
         }
     }
 
@@ -242,8 +263,8 @@ where
                 after = After::Empty;
             }
             self.tidy(crew, leftover);
-            if let Some(reason) = self.core.setup.token.reason() {
-                self.core.end(crew, reason);
+            if self.core.setup.token.is_cancelled() {
+                self.end_as_told(crew);
             }
         };
         if pace.unread > 0 {

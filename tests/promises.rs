@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Live, gate, ms, pool};
-use retry_pool::{Attempt, AttemptError, GiveUpReason, JobHandle, RetryPolicy, RetryPool};
+use retry_pool::{
+    Attempt, AttemptError, CancelToken, GiveUpReason, JobHandle, RetryPolicy, RetryPool,
+};
 
 #[test]
 fn every_guarantee_of_the_crate_docs_has_a_test_of_its_name() {
@@ -21,7 +23,7 @@ fn every_guarantee_of_the_crate_docs_has_a_test_of_its_name() {
         .filter_map(|line| line.strip_prefix("//! ## "))
         .map(|heading| heading.to_lowercase().replace(' ', "_"))
         .collect();
-    assert_eq!(headings.len(), 9);
+    assert_eq!(headings.len(), 12);
     for heading in headings {
         assert!(
             tests.contains(&format!("#[test]\nfn {heading}()")),
@@ -170,6 +172,94 @@ fn memory_is_bounded() {
     }
     pool.shutdown();
     assert_eq!(live.others(), 0);
+}
+
+#[test]
+fn waiting_in_a_job_does_not_deadlock() {
+    // One worker and room for one job: each job waits for the next, deeper and deeper.
+    let pool = RetryPool::builder().threads(1).capacity(1).build().unwrap();
+    let pool = Arc::new(pool);
+    fn deeper(pool: &Arc<RetryPool>, depth: u32) -> Result<u32, ()> {
+        if depth == 0 {
+            return Ok(0);
+        }
+        let inner = Arc::clone(pool);
+        let below = pool.submit(move || deeper(&inner, depth - 1));
+        let sum: u32 = pool
+            .batch(0..3u32, |n| Ok::<_, ()>(*n))
+            .as_completed()
+            .map(|done| done.into_result().unwrap())
+            .sum();
+        Ok(below.wait().unwrap() + sum)
+    }
+    assert_eq!(deeper(&pool, 12), Ok(36));
+    assert_eq!(pool.stats().unsettled(), 0);
+}
+
+#[test]
+fn cancelling_is_cooperative_and_complete() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let token = CancelToken::new();
+    let run = move |n: &u32| match n {
+        0 => {
+            gate.pass();
+            Ok(Attempt::current().is_cancelled())
+        }
+        _ => Err(()),
+    };
+    let batch = pool
+        .batch(0..5, run)
+        .retry(RetryPolicy::fixed(Duration::from_secs(3600)));
+    let mut batch = batch.cancel_token(token.clone()).as_completed();
+    assert!(batch.next_timeout(ms(20)).is_err());
+    keeper.await_arrivals(1);
+    let queued = pool.submit(|| Ok::<_, ()>(()));
+    token.cancel();
+    assert!(queued.cancel());
+    // All but the running one are out before it has returned.
+    for _ in 0..4 {
+        let done = batch.next().unwrap();
+        assert_eq!(
+            done.into_result().unwrap_err().reason(),
+            GiveUpReason::Cancelled
+        );
+    }
+    assert_eq!(queued.wait().unwrap_err().reason(), GiveUpReason::Cancelled);
+    keeper.let_through(1);
+    assert_eq!(
+        batch.next().map(|done| done.into_result().unwrap()),
+        Some(true)
+    );
+    assert!(batch.next().is_none());
+    assert_eq!(pool.stats().retries(), 0);
+}
+
+#[test]
+fn a_hung_attempt_cannot_take_the_pool_with_it() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let gate = Mutex::new(gate);
+    let run = move || match Attempt::current().number() {
+        1 => {
+            gate.lock().unwrap().pass();
+            Ok("late")
+        }
+        _ => Ok::<_, ()>("in time"),
+    };
+    let job = pool.job(run).attempt_timeout(ms(20));
+    let handle = job.retry(RetryPolicy::immediate()).submit();
+    assert_eq!(handle.wait().unwrap(), "in time");
+    assert_eq!(
+        (pool.stats().stuck_threads(), pool.stats().spare_threads()),
+        (1, 1)
+    );
+    assert_eq!(pool.submit(|| Ok::<_, ()>(7)).wait().unwrap(), 7);
+    keeper.let_through(1);
+    while pool.stats().stuck_threads() + pool.stats().spare_threads() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(pool.stats().succeeded(), 2);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl<I, T, E> Core<I, T, E> {
             let wanted = inputs
                 .len()
                 .min(self.setup.window.saturating_sub(state.held()));
-            let admitted = self.setup.roster.permits.try_acquire(wanted);
+            let admitted = self.acquire_permits(&mut state, wanted);
             starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
             for input in inputs.drain(..admitted) {
@@ -141,18 +141,39 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(woken) = looked {
             return woken;
         }
+        // In a job, its own permit is lent for as long as this lasts, so a permit that comes free has to be taken here.
         blocking(|| {
+            if !starved {
+                return self.sleep(deadline, outlook);
+            }
             let permits = &self.setup.roster.permits;
-            // A permit that is free now is not waited for.
-            if starved && !permits.enlist(&self.parker) {
-                return Woken::Progress;
+            while !self.reserve_permit() {
+                if permits.enlist(&self.parker) {
+                    let woken = self.sleep(deadline, outlook);
+                    permits.leave(&self.parker);
+                    if woken == Woken::Progress {
+                        self.reserve_permit();
+                    }
+                    return woken;
+                }
             }
-            let woken = self.sleep(deadline, outlook);
-            if starved {
-                permits.leave(&self.parker);
-            }
-            woken
+            Woken::Progress
         })
+    }
+
+    /// Takes a permit, if one is free, for the next input that is admitted.
+    fn reserve_permit(&self) -> bool {
+        let mut state = self.state.lock();
+        let reserved = state.gate == Gate::Open && self.setup.roster.permits.try_acquire(1) == 1;
+        state.reserved += usize::from(reserved);
+        reserved || state.gate != Gate::Open
+    }
+
+    /// Takes up to `wanted` permits, the reserved ones first.
+    pub(super) fn acquire_permits(&self, state: &mut State<I, T, E>, wanted: usize) -> usize {
+        let reserved = state.reserved.min(wanted);
+        state.reserved -= reserved;
+        reserved + self.setup.roster.permits.try_acquire(wanted - reserved)
     }
 
     fn sleep(

@@ -44,6 +44,14 @@ impl<I> Input<I> {
         }
     }
 
+    /// A second reference, if the input can have one.
+    pub(crate) fn clone_shared(&self) -> Option<SharedInput<I>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(input) => Some(Arc::clone(input)),
+        }
+    }
+
     pub(crate) fn take(self) -> Option<I> {
         match self {
             Self::Own(input) => Some(input),
@@ -123,6 +131,7 @@ impl<I, E> Queued<I, E> {
     }
 
     /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.
+    #[inline(always)]
     pub(crate) fn succeed<T>(self, value: T) -> Settled<I, T, E> {
         let Self {
             input,

@@ -109,6 +109,8 @@ struct State<I, T, E> {
     senders: usize,
     /// Senders that wait for room.
     blocked: VecDeque<Arc<Parker>>,
+    /// Permits that were taken for inputs to come; none once the batch is not open.
+    reserved: usize,
     /// The iterator sleeps.
     waiting: bool,
 }
@@ -144,6 +146,7 @@ impl<I, T, E> Core<I, T, E> {
             next_index: 0,
             senders: 0,
             blocked: VecDeque::new(),
+            reserved: 0,
             waiting: false,
         };
         Self {
@@ -214,7 +217,9 @@ impl<I, T, E> Core<I, T, E> {
         self.publish(&mut state);
         self.wake_iterator(&mut state);
         let blocked = std::mem::take(&mut state.blocked);
+        let reserved = std::mem::take(&mut state.reserved);
         drop(state);
+        self.setup.roster.permits.release(reserved);
         blocked.iter().for_each(|sender| sender.unpark());
     }
 

@@ -60,7 +60,7 @@ impl<I, T, E> Core<I, T, E> {
             return Sent::Over(input);
         }
         let has_room = state.held() < self.setup.window;
-        if !has_room || permits.try_acquire(1) == 0 {
+        if !has_room || self.acquire_permits(&mut state, 1) == 0 {
             if let Some(sleeper) = sleeper {
                 if has_room && !permits.enlist(sleeper) {
                     sleeper.unpark();

@@ -78,6 +78,7 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// Takes the next job, or gives the token up.
+    #[inline(always)]
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
         let ended = matches!(state.gate, Gate::Ended(_));
         let Some(job) = (!ended).then(|| state.queued.pop_front()).flatten() else {
@@ -94,7 +95,7 @@ impl<I, T, E> Core<I, T, E> {
         Some(job)
     }
 
-    #[inline]
+    #[inline(always)]
     /// Puts a job away that has been run. `now` is there if the clock was read after it.
     fn put(
         &self,
