@@ -135,7 +135,8 @@ impl<J> fmt::Debug for TrySubmitError<J> {
 
 impl<J> std::error::Error for TrySubmitError<J> {}
 
-/// A timed wait that ended before the next job had settled; returned by [`AsCompleted::next_timeout`](crate::AsCompleted::next_timeout).
+/// A timed wait that ended before the next job had settled; returned by [`AsCompleted::next_timeout`](crate::AsCompleted::next_timeout)
+/// and [`HandlesCompleted::next_timeout`](crate::HandlesCompleted::next_timeout).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("timed out with {unfinished} jobs unfinished")]
 #[non_exhaustive]

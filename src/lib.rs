@@ -43,6 +43,7 @@
 //! | all at once, with a report | [`Batch::run`] |
 //! | from producers on other threads | [`Batch::channel`] |
 //! | one job, to block on or to await | [`RetryPool::submit`], [`RetryPool::job`], [`JobHandle`] |
+//! | several single jobs, as they settle, or until one has | [`as_completed`], [`wait_for`] |
 //! | let the caller decide on each failure | [`RetryPolicy::never`], [`Completion::resubmit`] |
 //! | which attempt am I? should I stop? | [`Attempt::current`] |
 //! | no more than so many jobs at once | [`RetryPoolBuilder::capacity`], [`RetryPool::try_submit`] |
@@ -139,6 +140,8 @@ mod report;
 
 mod completion;
 
+mod finished;
+
 mod handle;
 
 mod token;
@@ -203,6 +206,7 @@ pub use channel::BatchSender;
 pub use completed::AsCompleted;
 pub use completion::Completion;
 pub use error::{BuildError, PolicyError, SendError, TimedOut, TrySubmitError};
+pub use finished::{Finished, HandlesCompleted, Until, Waited, as_completed, wait_for};
 pub use give_up::{AttemptError, FailedAttempt, GiveUp};
 pub use handle::{JobHandle, ScopedHandle};
 pub use in_order::InOrder;

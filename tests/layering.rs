@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 37] = [
+const FLOORS: [&str; 38] = [
     "pool",
     "scope",
     "builder",
@@ -17,6 +17,7 @@ const FLOORS: [&str; 37] = [
     "channel",
     "report",
     "completion",
+    "finished",
     "handle",
     "token",
     "lane",
