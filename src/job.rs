@@ -260,11 +260,11 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         match outcome {
             Outcome::Succeeded(value) => {
                 drop(todo.free());
-                post.counts.succeeded.bump(1);
+                post.counts.succeeded.add(1);
                 self.slot.set(Ok(value));
             }
             Outcome::GaveUp(reason, now) => {
-                post.counts.gave_up(reason).bump(1);
+                post.counts.gave_up(reason).add(1);
                 self.settle_as(todo, reason, now);
             }
             Outcome::Retry(due, _) => {
@@ -388,7 +388,7 @@ where
         if timed_out.is_none()
             && let Some(reason) = self.is_over(todo.options.as_deref())
         {
-            post.counts.gave_up(reason).bump(1);
+            post.counts.gave_up(reason).add(1);
             self.settle_as(todo, reason, crew.clock.now());
             crew.settled_one();
             return Next::Done;

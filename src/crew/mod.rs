@@ -15,7 +15,8 @@
 //! its job back, or the closer sees the job and waits for it. Batches admit under their own lock, and are closed one by one
 //! before the phase changes.
 //!
-//! *Settle against close.* Likewise: who settles a job counts it, then (fence) looks at the phase; so either it sees
+//! *Settle against close.* Likewise: who settles a job counts it, then (fence, or the count is a sequentially consistent addition) looks at
+//! the phase; so either it sees
 //! `DRAINING` and checks whether that was the last, or the closer's own check sees the job settled.
 //!
 //! *Push against stop.* Who pushes work looks (fence) whether the pool has stopped meanwhile and, if so, sweeps the queue;
@@ -218,10 +219,12 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// As `settled`, for one single job, which gives its permit back.
+    /// As `settled`, for one single job, which gives its permit back. It was counted by an addition, which takes the place of the fence.
     pub(crate) fn settled_one(&self) {
         self.roster.permits.release(1);
-        self.settled();
+        if self.phase() == DRAINING {
+            self.stop_if_drained();
+        }
     }
 
     fn stop_if_drained(&self) {
@@ -276,9 +279,6 @@ impl<'p> Crew<'p> {
     /// Adds tokens of a lane.
     pub(crate) fn push_tokens(&self, lane: &SharedLane<'p>, tokens: usize) {
         (0..tokens).for_each(|_| self.push(Arc::clone(lane) as SharedWork<'p>));
-        if tokens > 1 {
-            self.roster.wake(tokens - 1);
-        }
     }
 
     /// Does something wait in the work channel?

@@ -21,6 +21,8 @@ pub(crate) struct Post {
     pub(crate) counts: Padded<Counts>,
     /// What tells the running attempt to stop.
     token: Mutex<CancelToken>,
+    /// Has anybody seen the token? Spares a look at it before each job.
+    token_seen: AtomicBool,
     /// The batch whose token this worker has; 0 for none. Whoever sets it to 0 answers for the token.
     lane: AtomicU64,
     /// Waits for other jobs. Changed under the roster's lock.
@@ -67,6 +69,7 @@ impl Post {
             thread: Mutex::default(),
             counts: Padded::default(),
             token: Mutex::default(),
+            token_seen: AtomicBool::new(false),
             lane: AtomicU64::new(0),
             away: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
@@ -94,7 +97,11 @@ impl Post {
 
     /// The token of the running attempt.
     pub(crate) fn token(&self) -> CancelToken {
-        self.token.lock().clone()
+        let token = self.token.lock();
+        // ORDERING: Relaxed: who tells a job to stop holds that job's lock, which the worker takes before the next one; and a job that is
+        // submitted after `cancel_all` is handed to the worker by a channel.
+        self.token_seen.store(true, Ordering::Relaxed);
+        token.clone()
     }
 
     /// Makes `token` that of the coming attempts; gives the one before.
@@ -107,9 +114,13 @@ impl Post {
         self.token.lock().reason()
     }
 
-    /// After a single job: a token that somebody else has, or that was cancelled, does not serve the next one.
+    /// Before a single job: a token that somebody else has, or that was cancelled, does not serve it.
     pub(crate) fn renew_token(&self) {
+        if !self.token_seen.load(Ordering::Relaxed) {
+            return;
+        }
         let mut token = self.token.lock();
+        self.token_seen.store(false, Ordering::Relaxed);
         if !token.is_unused() {
             let old = std::mem::take(&mut *token);
             drop(token);
