@@ -232,7 +232,6 @@ impl CancelToken {
     /// std::thread::spawn(move || other.cancel());
     /// assert!(token.wait_timeout(Duration::MAX));
     /// ```
-    #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_cancelled() || blocking(|| self.wait_until(deadline_after(timeout)))
     }

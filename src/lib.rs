@@ -86,7 +86,7 @@
 //!
 //! ## Waiting in a job does not deadlock
 //! A job that waits for others, in any call of this crate and on any pool, has a spare worker of its own pool in its place as long as it
-//! waits, lends its place in a full pool, and holds up nothing of its batch. No other job runs on its stack.
+//! waits, and lends its place in a full pool or window; its batch goes on. No other job runs on its stack.
 //!
 //! ## Cancelling is cooperative and complete
 //! Queued and parked jobs settle at once, running ones are told ([`Attempt::is_cancelled`]), blocked producers get their input back,

@@ -122,7 +122,7 @@ impl<I, T, E> Core<I, T, E> {
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
         self.publish(state);
         Visit {
-            room: self.setup.window.saturating_sub(state.held()),
+            room: state.room(self.setup.window),
             starved: false,
             ready: !state.settled.is_empty(),
             tokens: state.announce(self.setup.threads),

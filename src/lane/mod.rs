@@ -12,7 +12,8 @@
 //!                    └──due── parked ◀─┘ └── being cancelled (as if running, on the canceller's thread)
 //! ```
 //!
-//! A job is in exactly one of these places, so what counts against the window is their sum ([`State::held`]).
+//! A job is in exactly one of these places, so what counts against the window is their sum ([`State::held`]), but for running jobs that wait
+//! for others: they lend their places ([`State::room`]).
 //!
 //! # Tokens
 //!
@@ -103,6 +104,9 @@ struct State<I, T, E> {
     /// Collected by the iterator, not delivered yet.
     taken: usize,
     tokens: usize,
+    /// Running jobs that wait for other jobs and lend their places in the window. Below 0 for a moment when one comes back before it was
+    /// noted that it went.
+    away: isize,
     /// When the timer looks at the parked jobs next.
     armed: Nanos,
     next_index: usize,
@@ -142,6 +146,7 @@ impl<I, T, E> Core<I, T, E> {
             timed: 0,
             taken: 0,
             tokens: 0,
+            away: 0,
             armed: setup.deadline.unwrap_or(Nanos::MAX),
             next_index: 0,
             senders: 0,
@@ -237,9 +242,15 @@ impl<I, T, E> Core<I, T, E> {
 }
 
 impl<I, T, E> State<I, T, E> {
-    /// What counts against the window.
+    /// What was accepted and not delivered.
     fn held(&self) -> usize {
         self.unsettled() + self.settled.len() + self.taken
+    }
+
+    /// How many jobs the window has room for.
+    fn room(&self, window: usize) -> usize {
+        let lent = self.away.max(0).unsigned_abs();
+        window.saturating_sub(self.held().saturating_sub(lent))
     }
 
     fn unsettled(&self) -> usize {

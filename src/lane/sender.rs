@@ -59,7 +59,7 @@ impl<I, T, E> Core<I, T, E> {
         if state.gate != Gate::Open {
             return Sent::Over(input);
         }
-        let has_room = state.held() < self.setup.window;
+        let has_room = state.room(self.setup.window) > 0;
         if !has_room || self.acquire_permits(&mut state, 1) == 0 {
             if let Some(sleeper) = sleeper {
                 if has_room && !permits.enlist(sleeper) {

@@ -82,6 +82,9 @@ impl<I, T, E> Core<I, T, E> {
             } = first.remove();
             if post.void_token() {
                 state.tokens -= 1;
+            } else {
+                // It waits for other jobs, or did.
+                state.away -= 1;
             }
             stuck.push(post);
             tokens.push(token);

@@ -62,19 +62,30 @@ impl<I, T, E> Core<I, T, E> {
         self.state.lock().tell_time(now);
     }
 
-    /// Puts away what was run by a worker whose token is void.
+    /// Puts away what was run by a worker that has waited for other jobs, and whose token is void.
     pub(crate) fn put_away(&self, ran: Ran<I, T, E>, now: Option<Nanos>) -> Leftover<I, T, E> {
         let mut state = self.state.lock();
+        state.away -= 1;
         let leftover = self.put(&mut state, ran, now);
         self.publish(&mut state);
         leftover
     }
 
-    /// How many tokens are missing; they count as out from now on. `gone`: one of those that are out is void.
+    /// How many tokens are missing; they count as out from now on. `gone`: a worker with a token has begun to wait for other jobs.
     pub(crate) fn missing_tokens(&self, gone: bool) -> usize {
         let mut state = self.state.lock();
-        state.tokens -= usize::from(gone);
-        state.announce(self.setup.threads)
+        if gone {
+            state.tokens -= 1;
+            state.away += 1;
+            self.wake_iterator(&mut state);
+        }
+        let (missing, room) = (
+            state.announce(self.setup.threads),
+            state.room(self.setup.window),
+        );
+        drop(state);
+        self.wake_senders(room);
+        missing
     }
 
     /// Takes the next job, or gives the token up.
