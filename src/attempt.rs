@@ -184,8 +184,8 @@ impl Attempt {
         error
     }
 
-    #[inline(always)]
     /// Makes the given attempt the current one while `f` runs, and returns what the job said of its error. `f` does not unwind.
+    #[inline(always)]
     pub(crate) fn during<R>(
         number: u32,
         last: bool,

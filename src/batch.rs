@@ -273,6 +273,7 @@ where
             share,
             token: token.map_or_else(CancelToken::new, |token| token.child()),
             deadline,
+            observer: crew.settings.observer.clone(),
         };
         let lane = Arc::new_cyclic(|this| BatchLane {
             core: Arc::new(Core::new(setup)),

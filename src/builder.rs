@@ -7,6 +7,7 @@ use std::thread;
 
 use crate::crew::{Settings, ThreadHook};
 use crate::error::BuildError;
+use crate::observe::{Observer, Watcher};
 use crate::policy::RetryPolicy;
 use crate::roster::Post;
 use crate::sync::Arc;
@@ -26,7 +27,7 @@ const MAX_THREADS: usize = 65_535;
 /// | [`jitter_seed`](Self::jitter_seed) | random for each pool |
 /// | [`capacity`](Self::capacity) | without a limit |
 /// | [`max_stuck`](Self::max_stuck) | the greater of 16 and 4 × threads |
-/// | [`on_thread_start`](Self::on_thread_start), [`on_thread_stop`](Self::on_thread_stop) | none |
+/// | [`on_thread_start`](Self::on_thread_start), [`on_thread_stop`](Self::on_thread_stop), [`observer`](Self::observer) | none |
 ///
 /// ```
 /// use retry_pool::{RetryPolicy, RetryPool};
@@ -52,6 +53,7 @@ pub struct RetryPoolBuilder {
     max_stuck: Option<usize>,
     on_thread_start: ThreadHook,
     on_thread_stop: ThreadHook,
+    observer: Watcher,
 }
 
 impl RetryPoolBuilder {
@@ -66,6 +68,7 @@ impl RetryPoolBuilder {
             max_stuck: None,
             on_thread_start: None,
             on_thread_stop: None,
+            observer: Watcher::default(),
         }
     }
 
@@ -161,6 +164,14 @@ impl RetryPoolBuilder {
         }
     }
 
+    /// Is told what happens in the pool. Default: nobody is.
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        Self {
+            observer: Watcher::new(observer),
+            ..self
+        }
+    }
+
     /// Checks the settings.
     pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
         let threads = self.threads.unwrap_or_else(num_cpus::get);
@@ -191,6 +202,7 @@ impl RetryPoolBuilder {
             max_stuck: self.max_stuck.unwrap_or((4 * threads).max(16)),
             on_thread_start: self.on_thread_start.clone(),
             on_thread_stop: self.on_thread_stop.clone(),
+            observer: self.observer.clone(),
         })
     }
 

@@ -9,6 +9,7 @@ use crate::give_up::{AttemptError, GiveUp, Record};
 use crate::judge::{
     Coming, NextAttempt, Outcome, Rules, Subject, attempts, conclude, conclude_timed_out, prepare,
 };
+use crate::observe::JobEvent;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
 use crate::roster::Post;
@@ -213,6 +214,8 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
             errors_kept: options.map_or(1, |options| options.errors_kept),
             seed: settings.seed,
             deadline: options.and_then(|options| options.deadline),
+            observer: &settings.observer,
+            batch: None,
             clock: &crew.clock,
         }
     }
@@ -243,7 +246,23 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
             unwind::contain(|| hook(&give_up));
         }
         unwind::discard(options);
+        self.tell_settled(give_up.attempts(), Err(reason));
         self.slot.set(Err(give_up));
+    }
+
+    /// Tells the observer how the job has ended, before anybody else is told.
+    fn tell_settled(&self, attempts: u32, result: Result<(), GiveUpReason>) {
+        let observer = &self.crew.settings.observer;
+        observer.tell(|observer| observer.job_settled(&self.event(attempts), result));
+    }
+
+    pub(crate) fn event(&self, attempts: u32) -> JobEvent<'_> {
+        JobEvent {
+            batch: None,
+            number: u64::from(self.number),
+            name: self.name.as_deref().map(|name| &**name),
+            attempts,
+        }
     }
 
     /// Settles a job that is not running, on the thread that wants it ended.
@@ -261,6 +280,10 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
             Outcome::Succeeded(value) => {
                 drop(todo.free());
                 post.counts.succeeded.add(1);
+                if crew.settings.observer.is_there() {
+                    // ORDERING: written by this thread.
+                    self.tell_settled(self.attempts.load(Ordering::Relaxed), Ok(()));
+                }
                 self.slot.set(Ok(value));
             }
             Outcome::GaveUp(reason, now) => {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::attempt::{Attempt, Texts};
 use crate::clock::{Clock, Nanos};
 use crate::give_up::{AttemptError, Record};
+use crate::observe::{FailureEvent, JobEvent, Watcher};
 use crate::panic::Panic;
 use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
@@ -22,6 +23,9 @@ pub(crate) struct Rules<'a, I, T, E> {
     pub(crate) seed: u64,
     /// When the time for the whole job or batch is over.
     pub(crate) deadline: Option<Nanos>,
+    pub(crate) observer: &'a Watcher,
+    /// The batch's number; `None` for a single job.
+    pub(crate) batch: Option<u64>,
     pub(crate) clock: &'a Clock,
 }
 
@@ -100,6 +104,9 @@ pub(crate) fn prepare<I, T, E>(
     record: &mut Option<Box<Record<E>>>,
 ) -> Coming {
     let number = attempts(record.as_deref()).saturating_add(1);
+    rules
+        .observer
+        .tell(|observer| observer.attempt_started(&event(rules, subject, number)));
     Coming {
         number,
         last: rules.policy.is_last(number),
@@ -211,6 +218,11 @@ fn judge<I, T, E>(
             return broken(rules, subject, record, payload);
         }
     };
+    let next = match &decision {
+        Decision::Retry { delay, .. } => Ok(Duration::from_nanos(*delay)),
+        Decision::GiveUp(reason) => Err(*reason),
+    };
+    tell_failed(rules, subject, number, &error, next);
     if let (Decision::Retry { delay, .. }, Some(hook)) = (&decision, rules.on_retry) {
         let next = NextAttempt {
             number: number.saturating_add(1),
@@ -240,6 +252,8 @@ fn broken<I, T, E>(
     let number = attempts(record.as_deref()).saturating_add(1);
     let now = rules.clock.now();
     let error = AttemptError::Panicked(Panic::new(payload, subject.name.clone()));
+    let next = Err(GiveUpReason::Panicked);
+    tell_failed(rules, subject, number, &error, next);
     note(rules, subject, record, number, error, now);
     Outcome::GaveUp(GiveUpReason::Panicked, now)
 }
@@ -271,27 +285,66 @@ fn texts<I, T, E>(
         if let Some(charge) = record.charge.take() {
             charge.spend();
         }
-        let display = rules.display?;
-        match record.last_error()? {
-            AttemptError::Failed(error) => match unwind::catch(|| display(error)) {
-                Ok(text) => Some(Arc::from(text)),
-                Err(payload) => {
-                    unwind::discard(payload);
-                    None
-                }
-            },
-            AttemptError::Panicked(panic) => Some(Arc::from(panic.to_string())),
-            AttemptError::Rejected => Some(Arc::from("the value was rejected")),
-            AttemptError::TimedOut(limit) => {
-                Some(Arc::from(format!("attempt timed out after {limit:?}")))
-            }
-        }
+        rules.display?;
+        text(rules, record.last_error()?)
     });
     let job_name = subject.name.clone();
     (job_name.is_some() || previous_error.is_some()).then_some(Texts {
         job_name,
         previous_error,
     })
+}
+
+/// The text of an error, where it has one.
+fn text<I, T, E>(rules: &Rules<'_, I, T, E>, error: &AttemptError<E>) -> Option<Arc<str>> {
+    match error {
+        AttemptError::Failed(error) => {
+            let display = rules.display?;
+            match unwind::catch(|| display(error)) {
+                Ok(text) => Some(Arc::from(text)),
+                Err(payload) => {
+                    unwind::discard(payload);
+                    None
+                }
+            }
+        }
+        AttemptError::Panicked(panic) => Some(Arc::from(panic.to_string())),
+        AttemptError::Rejected => Some(Arc::from("the value was rejected")),
+        AttemptError::TimedOut(limit) => {
+            Some(Arc::from(format!("attempt timed out after {limit:?}")))
+        }
+    }
+}
+
+/// Tells the observer how an attempt failed, and what follows.
+fn tell_failed<I, T, E>(
+    rules: &Rules<'_, I, T, E>,
+    subject: &Subject<'_, I>,
+    number: u32,
+    error: &AttemptError<E>,
+    next: Result<Duration, GiveUpReason>,
+) {
+    rules.observer.tell(|observer| {
+        let text = text(rules, error);
+        let failure = FailureEvent {
+            error: text.as_deref(),
+            next,
+        };
+        observer.attempt_failed(&event(rules, subject, number), &failure);
+    });
+}
+
+fn event<'a, I, T, E>(
+    rules: &Rules<'_, I, T, E>,
+    subject: &'a Subject<'_, I>,
+    attempts: u32,
+) -> JobEvent<'a> {
+    JobEvent {
+        batch: rules.batch,
+        number: subject.number,
+        name: subject.name.as_deref(),
+        attempts,
+    }
 }
 
 impl<I, T, E> Rules<'_, I, T, E> {

@@ -54,6 +54,7 @@
 //! | jobs that borrow | [`scope`](fn@scope) |
 //! | limit the retries of many jobs together | [`RetryBudget`] |
 //! | everything about retrying | the [guide] |
+//! | be told of each step | [`Observer`] |
 //! | what has the pool done? | [`RetryPool::stats`], [`AsCompleted::progress`] |
 //! | the end | [`RetryPool::close`], [`RetryPool::shutdown`], [`RetryPool::shutdown_timeout`], [`RetryPool::shutdown_now`], drop |
 //!
@@ -184,6 +185,8 @@ mod permits;
 
 mod cancel;
 
+mod observe;
+
 mod reason;
 
 mod park;
@@ -213,6 +216,7 @@ pub use in_order::InOrder;
 pub use job::JobState;
 pub use judge::NextAttempt;
 pub use lane::FailFast;
+pub use observe::{FailureEvent, JobEvent, Observer, WorkerEvent};
 pub use panic::Panic;
 pub use periodic::Periodic;
 pub use policy::{PanicPolicy, Requeue, RetryPolicy, Verdict};

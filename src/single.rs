@@ -338,6 +338,8 @@ where
     } else {
         Arc::new(SingleJob::new(crew, todo, name, number, accepted))
     };
+    let observer = &job.crew.settings.observer;
+    observer.tell(|observer| observer.job_accepted(&job.event(0)));
     let work: SharedWork<'p> = Arc::clone(&job) as _;
     if let Some(deadline) = deadline {
         job.crew

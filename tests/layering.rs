@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 38] = [
+const FLOORS: [&str; 39] = [
     "pool",
     "scope",
     "builder",
@@ -39,6 +39,7 @@ const FLOORS: [&str; 38] = [
     "queue",
     "permits",
     "cancel",
+    "observe",
     "reason",
     "park",
     "clock",

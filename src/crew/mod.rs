@@ -32,6 +32,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Nanos, deadline_after};
+use crate::observe::Watcher;
 use crate::permits::Permits;
 use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
@@ -148,6 +149,7 @@ pub(crate) struct Settings {
     pub(crate) max_stuck: usize,
     pub(crate) on_thread_start: ThreadHook,
     pub(crate) on_thread_stop: ThreadHook,
+    pub(crate) observer: Watcher,
 }
 
 /// What a user has called on each worker's thread.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook, Work};
+use crate::observe::WorkerEvent;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, Post, Rest, Roster};
@@ -19,7 +20,14 @@ impl<'p> Crew<'p> {
             post,
             leaves: Cell::new(false),
         };
+        let event = |replaced| WorkerEvent {
+            number: post.number,
+            spare: post.spare,
+            replaced,
+        };
+        let observer = &self.settings.observer;
         call(&self.settings.on_thread_start);
+        observer.tell(|observer| observer.worker_started(&event(false)));
         while let Some(work) = self.next_work(post) {
             let next = if self.phase() == STOPPED {
                 work.give_up(self, GiveUpReason::Shutdown);
@@ -40,6 +48,7 @@ impl<'p> Crew<'p> {
             }
         }
         presence.leaves.set(true);
+        observer.tell(|observer| observer.worker_stopped(&event(false)));
         call(&self.settings.on_thread_stop);
     }
 
@@ -67,19 +76,29 @@ impl<'p> Crew<'p> {
     /// Takes work if there is any.
     fn look(&self) -> Option<SharedWork<'p>> {
         if self.roster.has_notes() {
-            for note in self.roster.take_notes() {
-                let (number, gone) = match note {
-                    Note::Announce(number) => (number, false),
-                    Note::TokenGone(number) => (number, true),
-                };
-                let lane = self.batches.lock().find(number);
-                if let Some(lane) = lane {
-                    self.push_tokens(&lane, lane.missing_tokens(gone));
-                    unwind::discard(lane);
-                }
-            }
+            self.roster
+                .take_notes()
+                .into_iter()
+                .for_each(|note| self.heed(note));
         }
         self.queue.pop()
+    }
+
+    #[cold]
+    fn heed(&self, note: Note) {
+        let (number, gone) = match note {
+            Note::Announce(number) => (number, false),
+            Note::TokenGone(number) => (number, true),
+            Note::Stuck(event) => {
+                let observer = &self.settings.observer;
+                return observer.tell(|observer| observer.worker_stuck(&event));
+            }
+        };
+        let lane = self.batches.lock().find(number);
+        if let Some(lane) = lane {
+            self.push_tokens(&lane, lane.missing_tokens(gone));
+            unwind::discard(lane);
+        }
     }
 
     /// The life of the timer's thread.
@@ -134,7 +153,15 @@ impl<'p> Crew<'p> {
     /// The attempt that this worker runs has taken too long.
     fn abandon(&self, post: &Arc<Post>) {
         post.token().cancel_for(GiveUpReason::DeadlineExceeded);
-        self.roster.abandon(post);
+        let replaced = self.roster.abandon(post);
+        if self.settings.observer.is_there() {
+            // The timer's thread runs no user code, so a worker tells.
+            self.roster.note(Note::Stuck(WorkerEvent {
+                number: post.number,
+                spare: post.spare,
+                replaced,
+            }));
+        }
     }
 
     /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Core, Gate, Input, Queued, Settled, State};
+use super::{Core, Gate, Input, Queued, Ran, Settled, State};
 use crate::clock::Nanos;
 use crate::crew::Crew;
 use crate::give_up::Record;
+use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
 use crate::stats::Counts;
-use crate::sync::{Ordering, look_before_sleep};
+use crate::sync::{MutexGuard, Ordering, look_before_sleep};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
@@ -87,8 +88,16 @@ impl<I, T, E> Core<I, T, E> {
             let admitted = self.acquire_permits(&mut state, wanted);
             starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
-            for input in inputs.drain(..admitted) {
-                state.queue(input, now, &self.setup);
+            if self.setup.observer.is_there() {
+                let jobs = inputs.drain(..admitted);
+                let jobs = jobs.map(|input| state.fresh(input, now, &self.setup));
+                let jobs = jobs.collect();
+                state = self.queue_told(state, jobs, now);
+            } else {
+                for input in inputs.drain(..admitted) {
+                    let job = state.fresh(input, now, &self.setup);
+                    state.queued.push_back(job);
+                }
             }
         }
         Visit {
@@ -99,6 +108,7 @@ impl<I, T, E> Core<I, T, E> {
 
     /// Lets inputs that the batch no longer takes settle at once, so that they come out of the iteration.
     pub(crate) fn refuse(&self, inputs: impl Iterator<Item = I>, now: Nanos) {
+        let mut told = Vec::new();
         let mut state = self.state.lock();
         let reason = match state.gate {
             Gate::Ended(reason) => reason,
@@ -114,9 +124,54 @@ impl<I, T, E> Core<I, T, E> {
                 accepted: now,
                 record: None,
             };
+            if self.setup.observer.is_there() {
+                told.push(job.ended_as(reason));
+            }
             let settled = job.give_up(reason, now);
             state.settled.push_back(settled);
         }
+        drop(state);
+        for ended in told {
+            let observer = &self.setup.observer;
+            observer.tell(|observer| observer.job_accepted(&self.setup.event(ended.index, 0)));
+            self.setup.tell_ended(ended);
+        }
+    }
+
+    /// Tells the observer that jobs were accepted, then queues them, so that it hears of that first. They count as running meanwhile.
+    pub(super) fn queue_told<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<I, T, E>>,
+        jobs: Vec<Queued<I, E>>,
+        now: Nanos,
+    ) -> MutexGuard<'a, State<I, T, E>> {
+        state.running += jobs.len();
+        drop(state);
+        for job in &jobs {
+            let attempts = attempts(job.record.as_deref());
+            let event = self.setup.event(job.index, attempts);
+            let observer = &self.setup.observer;
+            observer.tell(|observer| observer.job_accepted(&event));
+        }
+        let mut state = self.state.lock();
+        for job in jobs {
+            if matches!(state.gate, Gate::Open | Gate::Closed) {
+                state.running -= 1;
+                state.queued.push_back(job);
+                continue;
+            }
+            // The batch has ended meanwhile, and the job with it.
+            let leftover = self.put(&mut state, Ran::Retry(job), Some(now));
+            drop(state);
+            if let Some(ended) = leftover.ended {
+                self.setup.tell_ended(ended);
+            }
+            if let Some(unread) = leftover.unread {
+                unread.discard();
+            }
+            state = self.state.lock();
+        }
+        state
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
@@ -233,12 +288,17 @@ impl<I, T, E> Core<I, T, E> {
         record.expired = false;
         self.counts.accepted.bump(1);
         self.setup.roster.permits.force(1);
-        state.queued.push_back(Queued {
+        let job = Queued {
             input,
             index,
             accepted,
             record: Some(record),
-        });
+        };
+        if self.setup.observer.is_there() {
+            state = self.queue_told(state, vec![job], accepted);
+        } else {
+            state.queued.push_back(job);
+        }
         let lacking = state.lacking(self.setup.threads) > 0;
         drop(state);
         if lacking {

@@ -85,7 +85,23 @@ pub(crate) struct Settled<I, T, E> {
     pub(super) ended: Nanos,
 }
 
+/// A job that ended without a further attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    pub(super) index: usize,
+    pub(super) attempts: u32,
+    pub(super) reason: GiveUpReason,
+}
+
 impl<I, T, E> Settled<I, T, E> {
+    pub(super) fn ended_as(&self, reason: GiveUpReason) -> Ended {
+        Ended {
+            index: self.index,
+            attempts: self.attempts,
+            reason,
+        }
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.ended.saturating_sub(self.accepted))
     }
@@ -105,6 +121,14 @@ impl<I, T, E> Settled<I, T, E> {
 }
 
 impl<I, E> Queued<I, E> {
+    pub(super) fn ended_as(&self, reason: GiveUpReason) -> Ended {
+        Ended {
+            index: self.index,
+            attempts: attempts(self.record.as_deref()),
+            reason,
+        }
+    }
+
     pub(crate) fn give_up<T>(self, reason: GiveUpReason, now: Nanos) -> Settled<I, T, E> {
         let Self {
             input,
@@ -123,6 +147,11 @@ impl<I, E> Queued<I, E> {
             accepted,
             ended: now,
         }
+    }
+
+    /// Was its attempt abandoned, and is that still to be judged?
+    pub(super) fn has_expired(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.expired)
     }
 
     /// Drops the user's values one by one, since each may panic in its destructor.

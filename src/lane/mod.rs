@@ -44,6 +44,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use crate::cancel::CancelToken;
 use crate::clock::Nanos;
 use crate::crew::Crew;
+use crate::observe::{JobEvent, Watcher};
 use crate::park::Parker;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
@@ -51,7 +52,7 @@ use crate::roster::Roster;
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Padded};
 
-use entry::ParkedJob;
+use entry::{Ended, ParkedJob};
 use fail_fast::Failures;
 use watch::Watched;
 
@@ -83,6 +84,7 @@ pub(crate) struct Setup<I> {
     pub(crate) token: CancelToken,
     /// When the time for the whole batch is over.
     pub(crate) deadline: Option<Nanos>,
+    pub(crate) observer: Watcher,
 }
 
 struct State<I, T, E> {
@@ -181,6 +183,7 @@ impl<I, T, E> Core<I, T, E> {
         let mut settled: VecDeque<_> = waiting
             .into_iter()
             .map(|job| job.give_up(reason, now))
+            .inspect(|settled| self.setup.tell_ended(settled.ended_as(reason)))
             .collect();
         let mut state = self.state.lock();
         state.running -= settled.len();
@@ -208,7 +211,10 @@ impl<I, T, E> Core<I, T, E> {
         let unread = std::mem::take(&mut state.settled);
         state.timed = 0;
         self.narrow(state, Gate::Abandoned);
-        waiting.into_iter().for_each(Queued::discard);
+        for job in waiting {
+            self.setup.tell_ended(job.ended_as(reason));
+            job.discard();
+        }
         unread.into_iter().for_each(Settled::discard);
         self.setup.token.cancel_for(reason);
         crew.settled();
@@ -263,14 +269,14 @@ impl<I, T, E> State<I, T, E> {
         index
     }
 
-    fn queue(&mut self, input: I, now: Nanos, setup: &Setup<I>) {
-        let index = self.take_index();
-        self.queued.push_back(Queued {
+    /// A job that has not been tried.
+    fn fresh(&mut self, input: I, now: Nanos, setup: &Setup<I>) -> Queued<I, E> {
+        Queued {
             input: setup.wrap(input),
-            index,
+            index: self.take_index(),
             accepted: now,
             record: None,
-        });
+        }
     }
 
     /// When the timer is to look next.
@@ -356,6 +362,26 @@ impl<I> Setup<I> {
             Some(share) => Input::Shared(share(input)),
             None => Input::Own(input),
         }
+    }
+
+    pub(crate) fn event(&self, index: usize, attempts: u32) -> JobEvent<'static> {
+        JobEvent {
+            batch: Some(self.number),
+            number: index as u64,
+            name: None,
+            attempts,
+        }
+    }
+
+    /// Tells the observer of a job that ended without a further attempt.
+    pub(crate) fn tell_ended(&self, ended: Ended) {
+        let Ended {
+            index,
+            attempts,
+            reason,
+        } = ended;
+        self.observer
+            .tell(|observer| observer.job_settled(&self.event(index, attempts), Err(reason)));
     }
 }
 

@@ -70,7 +70,13 @@ impl<I, T, E> Core<I, T, E> {
             return Sent::NoRoom(input);
         }
         self.counts.accepted.bump(1);
-        state.queue(input, crew.clock.now(), &self.setup);
+        let now = crew.clock.now();
+        let job = state.fresh(input, now, &self.setup);
+        if self.setup.observer.is_there() {
+            state = self.queue_told(state, vec![job], now);
+        } else {
+            state.queued.push_back(job);
+        }
         Sent::Admitted(state.announce(self.setup.threads))
     }
 

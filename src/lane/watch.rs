@@ -10,7 +10,6 @@ use crate::clock::Nanos;
 use crate::crew::Due;
 use crate::give_up::Record;
 use crate::policy::Requeue;
-use crate::reason::GiveUpReason;
 use crate::roster::Post;
 use crate::sync::Arc;
 
@@ -90,18 +89,7 @@ impl<I, T, E> Core<I, T, E> {
             tokens.push(token);
             job.record.get_or_insert_with(Record::new).expired = true;
             state.running -= 1;
-            let reason = match state.gate {
-                Gate::Open | Gate::Closed => {
-                    state.queued.push_front(job);
-                    continue;
-                }
-                Gate::Ended(reason) => reason,
-                // It is dropped with the batch, by whoever has that last.
-                Gate::Abandoned => GiveUpReason::Cancelled,
-            };
-            self.count_failure(&mut state, job.index, reason);
-            setup.roster.permits.release(1);
-            state.settled.push_back(job.give_up(reason, now));
+            state.queued.push_front(job);
         }
         self.wake_iterator(&mut state);
         let over = setup.deadline.is_some_and(|deadline| deadline <= now)

@@ -1,6 +1,6 @@
 //! What workers, who hold a token, and the timer do at a lane.
 
-use super::entry::ParkedJob;
+use super::entry::{Ended, ParkedJob};
 use super::fail_fast::done;
 use super::{Core, Gate, Queued, Settled, State};
 use crate::clock::Nanos;
@@ -31,6 +31,8 @@ pub(crate) struct Leftover<I, T, E> {
     pub(crate) arm: Option<Nanos>,
     /// The batch has failed fast with this job, and is to be ended.
     pub(crate) tripped: bool,
+    /// A job that would have been retried, but ended here.
+    pub(crate) ended: Option<Ended>,
 }
 
 impl<I, T, E> Core<I, T, E> {
@@ -91,8 +93,10 @@ impl<I, T, E> Core<I, T, E> {
     /// Takes the next job, or gives the token up.
     #[inline(always)]
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
-        let ended = matches!(state.gate, Gate::Ended(_));
-        let Some(job) = (!ended).then(|| state.queued.pop_front()).flatten() else {
+        // Between the failure that stops a batch and its end nothing begins; what is left to do for an abandoned attempt still is.
+        let held_back = matches!(state.gate, Gate::Ended(_))
+            && !state.queued.front().is_some_and(Queued::has_expired);
+        let Some(job) = (!held_back).then(|| state.queued.pop_front()).flatten() else {
             state.tokens -= 1;
             self.publish(state);
             // ORDERING: a hint, set and cleared under the lock.
@@ -100,15 +104,15 @@ impl<I, T, E> Core<I, T, E> {
             return None;
         };
         state.running += 1;
-        if job.record.as_ref().is_some_and(|record| !record.expired) {
+        if job.record.is_some() && !job.has_expired() {
             self.counts.retries.bump(1);
         }
         Some(job)
     }
 
-    #[inline(always)]
     /// Puts a job away that has been run. `now` is there if the clock was read after it.
-    fn put(
+    #[inline(always)]
+    pub(super) fn put(
         &self,
         state: &mut State<I, T, E>,
         ran: Ran<I, T, E>,
@@ -119,6 +123,7 @@ impl<I, T, E> Core<I, T, E> {
             unread: None,
             arm: None,
             tripped: false,
+            ended: None,
         };
         let settled = match (ran, state.gate) {
             (Ran::Settled(settled), _) => settled,
@@ -132,11 +137,13 @@ impl<I, T, E> Core<I, T, E> {
                 return leftover;
             }
             // Not retried any more: what it would have been retried for stays its last error.
-            (Ran::Retry(job) | Ran::Park(_, job), Gate::Ended(reason)) => {
+            (Ran::Retry(job) | Ran::Park(_, job), gate) => {
+                let reason = match gate {
+                    Gate::Ended(reason) => reason,
+                    _ => GiveUpReason::Cancelled,
+                };
+                leftover.ended = Some(job.ended_as(reason));
                 job.give_up(reason, now.unwrap_or_default())
-            }
-            (Ran::Retry(job) | Ran::Park(_, job), Gate::Abandoned) => {
-                job.give_up(GiveUpReason::Cancelled, now.unwrap_or_default())
             }
         };
         match &settled.result {

@@ -22,6 +22,7 @@ use std::thread::ThreadId;
 
 pub(crate) use post::{Post, blocking, current_post, is_on};
 
+use crate::observe::WorkerEvent;
 use crate::permits::Permits;
 use crate::stats::Stats;
 use crate::sync::{
@@ -49,12 +50,14 @@ pub(crate) struct Roster {
 pub(crate) type Recruiter = Arc<dyn Fn(Arc<Post>) -> io::Result<()> + Send + Sync>;
 
 /// What a thread that does not know the type of a batch asks of the pool's workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Note {
     /// The batch of this number may lack tokens.
     Announce(u64),
     /// A worker of this batch waits for other jobs, and its token is void.
     TokenGone(u64),
+    /// The observer is to be told.
+    Stuck(WorkerEvent),
 }
 
 pub(crate) struct State {
@@ -306,25 +309,23 @@ impl Roster {
 
     // Stuck attempts.
 
-    /// The attempt that a worker runs was abandoned: another worker takes its place, if there may be one more.
-    pub(crate) fn abandon(self: &Arc<Self>, post: &Arc<Post>) {
-        let replace = {
+    /// The attempt that a worker runs was abandoned: another worker takes its place, if there may be one more. False if it has none.
+    pub(crate) fn abandon(self: &Arc<Self>, post: &Arc<Post>) -> bool {
+        let (has_one, wanted) = {
             let mut state = self.lock();
             post.set_stuck(true);
             state.stuck += 1;
-            if post.is_away() {
-                // A spare is there already.
-                false
-            } else {
+            let has_one = post.is_away();
+            if !has_one {
                 state.available -= 1;
-                state.available < self.threads && state.stuck <= self.max_stuck && !state.stopped
             }
+            let allowed = state.stuck <= self.max_stuck && !state.stopped;
+            (has_one, allowed && state.available < self.threads)
         };
-        if replace {
-            // If the system refuses, the pool is one worker short until the stuck one comes back; `stats()` shows it.
-            let _ = self.recruit(true);
-        }
+        // If the system refuses, the pool is one worker short until the stuck one comes back; `stats()` shows it.
+        let replaced = has_one || (wanted && self.recruit(true).is_ok());
         self.changed.notify_all();
+        replaced
     }
 
     /// A stuck worker has come back. False if its place was taken: it is to end.
