@@ -4,6 +4,7 @@ mod common;
 
 use std::cell::Cell;
 use std::collections::HashSet;
+#[cfg(target_os = "linux")]
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
