@@ -58,7 +58,7 @@ fn dawdle(round: usize) {
 
 #[test]
 fn jobs_that_fail_get_through_a_pool_of_capacity_one() {
-    for _ in 0..50 {
+    for _ in 0..30 {
         let pool = bounded(2, 1);
         let calls = Arc::new(AtomicUsize::new(0));
         thread::scope(|scope| {
