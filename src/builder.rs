@@ -238,7 +238,7 @@ pub(crate) struct Outfit {
 impl Outfit {
     /// A worker's thread, not started yet.
     pub(crate) fn worker(&self, post: &Post) -> thread::Builder {
-        let role = if post.spare { "spare-" } else { "" };
+        let role = if post.is_spare() { "spare-" } else { "" };
         let builder = self.thread(&format!("{role}{}", post.number));
         match self.stack_size {
             Some(bytes) => builder.stack_size(bytes),
@@ -248,6 +248,11 @@ impl Outfit {
 
     pub(crate) fn timer(&self) -> thread::Builder {
         self.thread("timer")
+    }
+
+    /// The thread that starts those of a scope.
+    pub(crate) fn foreman(&self) -> thread::Builder {
+        self.thread("foreman")
     }
 
     fn thread(&self, role: &str) -> thread::Builder {

@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
 use crate::crew::{Crew, Next, Parked, Watch, WeakWork, Work};
 use crate::give_up::{AttemptError, GiveUp, Record};
@@ -12,7 +13,7 @@ use crate::judge::{
 use crate::observe::JobEvent;
 use crate::policy::{RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
-use crate::roster::Post;
+use crate::roster::{Post, Stuck};
 use crate::slot::{Look, NOBODY, Slot, Standing};
 use crate::sync::{Arc, AtomicU32, Ordering};
 use crate::unwind::{self, Contained, Hook};
@@ -247,6 +248,8 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         }
         unwind::discard(options);
         self.tell_settled(give_up.attempts(), Err(reason));
+        // First, since who sees it settled may submit the next.
+        self.crew.roster.permits.release(1);
         self.slot.set(Err(give_up));
     }
 
@@ -284,13 +287,16 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
                     // ORDERING: written by this thread.
                     self.tell_settled(self.attempts.load(Ordering::Relaxed), Ok(()));
                 }
+                post.set_holding(false);
+                crew.roster.permits.release(1);
                 self.slot.set(Ok(value));
             }
             Outcome::GaveUp(reason, now) => {
+                post.set_holding(false);
                 post.counts.gave_up(reason).add(1);
                 self.settle_as(todo, reason, now);
             }
-            Outcome::Retry(due, _) => {
+            Outcome::Retry(due, now) => {
                 let policy = todo
                     .options
                     .as_deref()
@@ -299,16 +305,30 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
                 if let Some(record) = &mut todo.record {
                     record.due = due.unwrap_or(0);
                 }
-                self.slot.put_back(todo);
-                return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
+                post.set_holding(false);
+                let (todo, reason) = match self.slot.put_back(todo) {
+                    Ok(()) => {
+                        return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
+                    }
+                    // Told to stop after it was decided to retry.
+                    Err(told) => told,
+                };
+                post.counts.gave_up(reason).add(1);
+                self.settle_as(todo, reason, now);
             }
         }
         crew.settled_one();
         Next::Done
     }
 
+    /// Why the attempt that has just ended was told to stop, if it was.
+    fn told(&self, post: &Post) -> Option<GiveUpReason> {
+        let told = self.slot.told().or_else(|| post.told_to_stop());
+        told.or_else(|| self.crew.has_cancelled(self.accepted))
+    }
+
     /// Why there is to be no further attempt, if so.
-    fn is_over(&self, options: Option<&Options<'p, T, E>>) -> Option<GiveUpReason> {
+    fn is_past(&self, options: Option<&Options<'p, T, E>>) -> Option<GiveUpReason> {
         let crew = &*self.crew;
         crew.has_cancelled(self.accepted).or_else(|| {
             let deadline = options?.deadline?;
@@ -316,24 +336,10 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         })
     }
 
-    /// Tells a running attempt to stop; takes the job out if none runs.
-    fn tell(&self, reason: GiveUpReason) -> Option<Standing<Todo<'p, J, T, E>>> {
-        let note = |todo: &mut Todo<'p, J, T, E>| {
-            if let Some(options) = &mut todo.options {
-                options.told.get_or_insert(reason);
-            }
-        };
-        let token = |worker| self.crew.roster.post(worker).map(|post| post.token());
-        match self.slot.interrupt(note, token) {
-            Ok(standing) => Some(standing),
-            Err(token) => {
-                // Not under the slot's lock, since listeners are called.
-                if let Some(token) = token {
-                    token.cancel_for(reason);
-                }
-                None
-            }
-        }
+    /// The token of the attempt that runs on this worker. To be cancelled without the slot's lock, since listeners are called.
+    fn token_on(&self, worker: u32) -> Option<CancelToken> {
+        let post = self.crew.roster.post(worker)?;
+        Some(post.token())
     }
 }
 
@@ -384,11 +390,9 @@ where
         let Todo {
             options, record, ..
         } = &mut todo;
-        let told = options.as_mut().and_then(|options| options.told.take());
         let rules = Self::rules(crew, options.as_deref());
-        let outcome = conclude(&rules, &self.subject(), record, returned, || {
-            told.or_else(|| crew.has_cancelled(self.accepted))
-        });
+        let told = || self.told(post);
+        let outcome = conclude(&rules, &self.subject(), record, returned, told);
         self.follow(post, todo, outcome)
     }
 }
@@ -404,12 +408,13 @@ where
         let Some(mut todo) = self.slot.begin(post.number as u32) else {
             return Next::Done;
         };
+        post.set_holding(true);
         let timed_out = todo
             .options
             .as_mut()
             .and_then(|options| options.timed_out.take());
         if timed_out.is_none()
-            && let Some(reason) = self.is_over(todo.options.as_deref())
+            && let Some(reason) = self.is_past(todo.options.as_deref())
         {
             post.counts.gave_up(reason).add(1);
             self.settle_as(todo, reason, crew.clock.now());
@@ -424,7 +429,7 @@ where
         let subject = self.subject();
         if let Some(limit) = timed_out {
             let told = options.as_mut().and_then(|options| options.told.take());
-            let told = told.or_else(|| self.is_over(options.as_deref()));
+            let told = told.or_else(|| self.is_past(options.as_deref()));
             let rules = Self::rules(crew, options.as_deref());
             let outcome = conclude_timed_out(&rules, &subject, record, limit, told);
             return self.follow(post, todo, outcome);
@@ -443,10 +448,7 @@ where
             return self.run_shared(post, todo, coming, &job);
         }
         let returned = coming.run(|| job.call());
-        let told = || {
-            post.told_to_stop()
-                .or_else(|| crew.has_cancelled(self.accepted))
-        };
+        let told = || self.told(post);
         let outcome = conclude(&rules, &subject, record, returned, told);
         self.follow(post, todo, outcome)
     }
@@ -461,21 +463,35 @@ where
         !self.slot.is_settled()
     }
 
-    fn expire(&self, attempt: u32) -> Option<u32> {
-        self.slot.expire(attempt, |todo| {
+    fn is_over(&self, crew: &Crew<'p>) -> Option<GiveUpReason> {
+        crew.has_cancelled(self.accepted)
+    }
+
+    fn expire(&self, attempt: u32) -> Option<Stuck> {
+        let roster = &self.crew.roster;
+        let mark = |todo: &mut Todo<'p, J, T, E>, told| {
             if let Some(options) = &mut todo.options {
                 options.timed_out = Some(options.attempt_timeout.unwrap_or(Duration::MAX));
+                options.told = told;
             }
-        })
+        };
+        let left = |worker| {
+            let post = roster.post(worker)?;
+            let token = post.token();
+            Some(roster.mark_stuck(post, token))
+        };
+        self.slot.expire(attempt, mark, left).flatten()
     }
 
     fn pass_deadline(&self, _crew: &Crew<'p>) -> bool {
-        match self.tell(GiveUpReason::DeadlineExceeded) {
-            Some(Standing::Pending(todo)) => {
-                self.slot.put_back(todo);
-                true
+        let reason = GiveUpReason::DeadlineExceeded;
+        match self.slot.tell(reason, |worker| self.token_on(worker)) {
+            Ok(Standing::Pending(())) => true,
+            Ok(Standing::Settled) | Err(None) => false,
+            Err(Some(token)) => {
+                token.cancel_for(reason);
+                false
             }
-            Some(Standing::Settled) | None => false,
         }
     }
 }
@@ -512,14 +528,14 @@ where
     }
 
     fn cancel(&self) -> bool {
-        match self.tell(GiveUpReason::Cancelled) {
-            Some(Standing::Pending(todo)) => {
-                self.end(todo, GiveUpReason::Cancelled);
-                true
-            }
-            Some(Standing::Settled) => false,
-            None => true,
+        let reason = GiveUpReason::Cancelled;
+        match self.slot.interrupt(reason, |worker| self.token_on(worker)) {
+            Ok(Standing::Pending(todo)) => self.end(todo, reason),
+            Ok(Standing::Settled) => return false,
+            Err(None) => {}
+            Err(Some(token)) => token.cancel_for(reason),
         }
+        true
     }
 
     fn attempts(&self) -> u32 {

@@ -109,7 +109,7 @@ impl Shared {
 
 impl<'p> Work<'p> for Shared {
     fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
-        if !crew.is_running() {
+        if self.is_over(crew).is_some() {
             self.end();
         }
         let Some(function) = self.function.lock().take() else {
@@ -119,7 +119,9 @@ impl<'p> Work<'p> for Shared {
         let own = post.swap_token(self.token.clone());
         // It is no job that was admitted, but it may wait for some, and lend a permit meanwhile.
         crew.roster.permits.force(1);
+        post.set_holding(true);
         let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(&**function));
+        post.set_holding(false);
         crew.roster.permits.release(1);
         drop(post.swap_token(own));
         if let Err(payload) = result {
@@ -128,7 +130,7 @@ impl<'p> Work<'p> for Shared {
         }
         self.runs.fetch_add(1, Ordering::Relaxed);
         *self.function.lock() = Some(function);
-        if self.token.is_cancelled() || !crew.is_running() {
+        if self.token.is_cancelled() || self.is_over(crew).is_some() {
             self.end();
             return Next::Done;
         }
@@ -140,6 +142,11 @@ impl<'p> Work<'p> for Shared {
 
     fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {
         self.end();
+    }
+
+    fn is_over(&self, crew: &Crew<'p>) -> Option<GiveUpReason> {
+        let closed = (!crew.is_running()).then_some(GiveUpReason::Shutdown);
+        closed.or_else(|| crew.has_cancelled(self.begun))
     }
 
     fn is_live(&self) -> bool {

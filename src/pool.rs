@@ -14,7 +14,7 @@ use crate::error::{BuildError, TrySubmitError};
 use crate::handle::JobHandle;
 use crate::periodic::Periodic;
 use crate::reason::GiveUpReason;
-use crate::roster::{Recruiter, blocking};
+use crate::roster::{Recruiter, Role, blocking};
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex};
@@ -320,7 +320,7 @@ impl RetryPoolBuilder {
         let pool = RetryPool { crew, threads };
         let crew = &pool.crew;
         for number in 0..crew.settings.threads {
-            let started = crew.roster.recruit(false);
+            let started = crew.roster.recruit(Role::Regular);
             started.map_err(|source| outfit.refused(Some(number), source))?;
         }
         crew.roster.count_timer(true);

@@ -41,12 +41,19 @@ impl<W> Queue<W> {
 
     /// Takes the first work, if there is any.
     pub(crate) fn pop(&self) -> Option<W> {
-        if self.uses_front()
-            && let Ok(work) = self.front.1.try_recv()
-        {
-            return Some(work);
+        match self.pop_front() {
+            Some(work) => Some(work),
+            None => self.back.1.try_recv().ok(),
         }
-        self.back.1.try_recv().ok()
+    }
+
+    /// Takes the first work that was pushed to the front, if there is any.
+    pub(crate) fn pop_front(&self) -> Option<W> {
+        if self.uses_front() {
+            self.front.1.try_recv().ok()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -16,7 +16,7 @@ use crate::builder::{Outfit, RetryPoolBuilder};
 use crate::crew::Crew;
 use crate::error::{BuildError, TrySubmitError};
 use crate::handle::ScopedHandle;
-use crate::roster::{Post, Recruiter, blocking};
+use crate::roster::{Post, Recruiter, Role, blocking};
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex, Receiver, Sender, unbounded};
@@ -99,15 +99,16 @@ impl RetryPoolBuilder {
             let (requests, foreman) = unbounded();
             crew.roster.set_recruiter(recruiter(requests));
             let started = {
-                let (crew, outfit) = (Arc::clone(&crew), outfit.clone());
+                let (crew, workers) = (Arc::clone(&crew), outfit.clone());
                 let hire = move |post: Arc<Post>| {
-                    let (builder, crew) = (outfit.worker(&post), Arc::clone(&crew));
+                    let (builder, crew) = (workers.worker(&post), Arc::clone(&crew));
                     builder
                         .spawn_scoped(scope, move || crew.work(&post))
                         .map(drop)
                 };
-                let builder = thread::Builder::new().name(String::from("retry-pool-foreman"));
-                builder.spawn_scoped(scope, move || serve(&foreman, hire))
+                outfit
+                    .foreman()
+                    .spawn_scoped(scope, move || serve(&foreman, hire))
             };
             let started = started
                 .map(drop)
@@ -151,7 +152,7 @@ fn start<'p>(
     timer: impl FnOnce(Arc<Crew<'p>>) -> io::Result<()>,
 ) -> Result<(), BuildError> {
     for number in 0..crew.settings.threads {
-        let started = crew.roster.recruit(false);
+        let started = crew.roster.recruit(Role::Regular);
         started.map_err(|source| outfit.refused(Some(number), source))?;
     }
     crew.roster.count_timer(true);

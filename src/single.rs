@@ -121,10 +121,7 @@ where
 
     /// Is called on the worker when an attempt has failed and another one follows, with how it failed and what comes next. A panic in it
     /// is contained.
-    pub fn on_retry(
-        mut self,
-        hook: impl Fn(&AttemptError<E>, NextAttempt) + Send + 'static,
-    ) -> Self {
+    pub fn on_retry(mut self, hook: impl Fn(&AttemptError<E>, NextAttempt) + Send + 'p) -> Self {
         let hook = move |(): &(), error: &AttemptError<E>, next| hook(error, next);
         self.options().on_retry = Some(Contained::new(Box::new(hook)));
         self

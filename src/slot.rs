@@ -2,9 +2,9 @@
 //!
 //! | state | entered by | allows |
 //! |---|---|---|
-//! | `Pending(Q)` | creation; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `take_pending` |
-//! | `Busy(worker)` | `begin`: the caller owns `Q` now and must `put_back`, `lend` or `set` | these |
-//! | `Lent(Q, …)` | `lend`: an attempt runs that may be abandoned | `reclaim`, `expire` |
+//! | `Pending(Q)` | creation; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `interrupt` |
+//! | `Busy(worker, …)` | `begin`: the caller owns `Q` now and must `put_back`, `lend` or `set` | these, `interrupt` |
+//! | `Lent(Q, …)` | `lend`: an attempt runs that may be abandoned | `reclaim`, `expire`, `interrupt` |
 //! | `Set(V)` | `set`; [`Slot::settled`] | taking the value |
 //! | `Taken` | the waiter that took the value | nothing |
 //!
@@ -16,6 +16,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::park::Parker;
+use crate::reason::GiveUpReason;
 use crate::roster::blocking;
 use crate::sync::{Arc, Mutex, look_before_sleep};
 use crate::unwind;
@@ -33,8 +34,8 @@ struct State<Q, V> {
 
 enum Phase<Q, V> {
     Pending(Q),
-    /// With the number of the worker, or [`NOBODY`].
-    Busy(u32),
+    /// With the number of the worker, or [`NOBODY`], and why it is to stop.
+    Busy(u32, Option<GiveUpReason>),
     Lent(Box<Loan<Q>>),
     Set(V),
     Taken,
@@ -44,6 +45,7 @@ enum Phase<Q, V> {
 struct Loan<Q> {
     source: Q,
     worker: u32,
+    told: Option<GiveUpReason>,
     attempt: u32,
 }
 
@@ -90,47 +92,65 @@ impl<Q, V> Slot<Q, V> {
         self.state.lock().begin(worker)
     }
 
-    /// Takes the source out to settle it, or says why that cannot be. If it is being worked on, both functions are called under the
-    /// lock, so that the worker is still at it: `lent` with the source if that is here, and `running` with the worker.
+    /// Takes the source out to settle it for `reason`. If it is being worked on, that is noted, and `running` is called with the worker,
+    /// under the lock, so that the worker is still at it.
     pub(crate) fn interrupt<R>(
         &self,
-        lent: impl FnOnce(&mut Q),
+        reason: GiveUpReason,
         running: impl FnOnce(u32) -> R,
     ) -> Result<Standing<Q>, R> {
         let mut state = self.state.lock();
-        match &mut state.phase {
-            Phase::Busy(worker) => Err(running(*worker)),
-            Phase::Lent(loan) => {
-                lent(&mut loan.source);
-                Err(running(loan.worker))
-            }
-            Phase::Set(_) | Phase::Taken => Ok(Standing::Settled),
-            Phase::Pending(_) => match state.begin(NOBODY) {
+        match state.tell(reason) {
+            Ok(Standing::Pending(())) => match state.begin(NOBODY) {
                 Some(source) => Ok(Standing::Pending(source)),
                 None => unreachable!("looked at under the same lock"),
             },
+            Ok(Standing::Settled) => Ok(Standing::Settled),
+            Err(worker) => Err(running(worker)),
         }
     }
 
-    /// Puts the source back, to be begun again later.
-    pub(crate) fn put_back(&self, source: Q) {
+    /// As `interrupt`, but leaves the source where it is.
+    pub(crate) fn tell<R>(
+        &self,
+        reason: GiveUpReason,
+        running: impl FnOnce(u32) -> R,
+    ) -> Result<Standing<()>, R> {
+        self.state.lock().tell(reason).map_err(running)
+    }
+
+    /// Was it told to stop?
+    pub(crate) fn told(&self) -> Option<GiveUpReason> {
+        match &self.state.lock().phase {
+            Phase::Busy(_, told) => *told,
+            Phase::Lent(loan) => loan.told,
+            _ => None,
+        }
+    }
+
+    /// Puts the source back, to be begun again later, unless it was told to stop meanwhile.
+    pub(crate) fn put_back(&self, source: Q) -> Result<(), (Q, GiveUpReason)> {
         let mut state = self.state.lock();
-        debug_assert!(
-            matches!(state.phase, Phase::Busy(_)),
-            "only who began may put back"
-        );
-        state.phase = Phase::Pending(source);
+        match state.phase {
+            Phase::Busy(_, Some(reason)) => Err((source, reason)),
+            Phase::Busy(_, None) => {
+                state.phase = Phase::Pending(source);
+                Ok(())
+            }
+            _ => unreachable!("only who began may put back"),
+        }
     }
 
     /// Leaves the source here while an attempt runs that may be abandoned.
     pub(crate) fn lend(&self, source: Q, attempt: u32) {
         let mut state = self.state.lock();
-        let Phase::Busy(worker) = state.phase else {
+        let Phase::Busy(worker, told) = state.phase else {
             unreachable!("only who began may lend");
         };
         state.phase = Phase::Lent(Box::new(Loan {
             source,
             worker,
+            told,
             attempt,
         }));
     }
@@ -138,37 +158,43 @@ impl<Q, V> Slot<Q, V> {
     /// Takes the source back after the attempt; `None` if it was abandoned.
     pub(crate) fn reclaim(&self, worker: u32, attempt: u32) -> Option<Q> {
         let mut state = self.state.lock();
-        match &state.phase {
-            Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => {}
+        let told = match &state.phase {
+            Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => loan.told,
             _ => return None,
-        }
-        match std::mem::replace(&mut state.phase, Phase::Busy(worker)) {
+        };
+        match std::mem::replace(&mut state.phase, Phase::Busy(worker, told)) {
             Phase::Lent(loan) => Some(loan.source),
             _ => unreachable!("looked at under the same lock"),
         }
     }
 
-    /// Abandons this attempt if it still runs: the source is pending again, changed by `change`. Gives the worker that is left with it.
-    pub(crate) fn expire(&self, attempt: u32, change: impl FnOnce(&mut Q)) -> Option<u32> {
+    /// Abandons this attempt if it still runs: the source is pending again, changed by `change`, which is told what the attempt was told.
+    /// `left` is called under the lock with the worker that is left with it, so that this one has not noticed yet.
+    pub(crate) fn expire<R>(
+        &self,
+        attempt: u32,
+        change: impl FnOnce(&mut Q, Option<GiveUpReason>),
+        left: impl FnOnce(u32) -> R,
+    ) -> Option<R> {
         let mut state = self.state.lock();
         match &state.phase {
             Phase::Lent(loan) if loan.attempt == attempt => {}
             _ => return None,
         }
-        let Phase::Lent(mut loan) = std::mem::replace(&mut state.phase, Phase::Busy(NOBODY)) else {
+        let Phase::Lent(mut loan) = std::mem::replace(&mut state.phase, Phase::Busy(NOBODY, None))
+        else {
             unreachable!("looked at under the same lock");
         };
-        change(&mut loan.source);
-        let worker = loan.worker;
+        change(&mut loan.source, loan.told);
         state.phase = Phase::Pending(loan.source);
-        Some(worker)
+        Some(left(loan.worker))
     }
 
     /// Looks at the source while nobody works on it; `Err`: is it being worked on?
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&Q) -> R) -> Result<R, bool> {
         match &self.state.lock().phase {
             Phase::Pending(source) => Ok(look(source)),
-            Phase::Busy(_) | Phase::Lent(_) => Err(true),
+            Phase::Busy(..) | Phase::Lent(_) => Err(true),
             Phase::Set(_) | Phase::Taken => Err(false),
         }
     }
@@ -177,7 +203,7 @@ impl<Q, V> Slot<Q, V> {
     pub(crate) fn set(&self, value: V) {
         let mut state = self.state.lock();
         debug_assert!(
-            matches!(state.phase, Phase::Busy(_)),
+            matches!(state.phase, Phase::Busy(..)),
             "only who began may set"
         );
         state.phase = Phase::Set(value);
@@ -226,15 +252,27 @@ impl<Q, V> State<Q, V> {
         if !matches!(self.phase, Phase::Pending(_)) {
             return None;
         }
-        match std::mem::replace(&mut self.phase, Phase::Busy(worker)) {
+        match std::mem::replace(&mut self.phase, Phase::Busy(worker, None)) {
             Phase::Pending(source) => Some(source),
             _ => unreachable!("just looked at"),
         }
     }
 
+    /// Notes that who works on it is to stop.
+    fn tell(&mut self, reason: GiveUpReason) -> Result<Standing<()>, u32> {
+        let (worker, told) = match &mut self.phase {
+            Phase::Busy(worker, told) => (*worker, told),
+            Phase::Lent(loan) => (loan.worker, &mut loan.told),
+            Phase::Set(_) | Phase::Taken => return Ok(Standing::Settled),
+            Phase::Pending(_) => return Ok(Standing::Pending(())),
+        };
+        told.get_or_insert(reason);
+        Err(worker)
+    }
+
     fn take_value(&mut self) -> Look<V> {
         match self.phase {
-            Phase::Pending(_) | Phase::Busy(_) | Phase::Lent(_) => return Look::NotYet,
+            Phase::Pending(_) | Phase::Busy(..) | Phase::Lent(_) => return Look::NotYet,
             Phase::Taken => return Look::Gone,
             Phase::Set(_) => {}
         }
@@ -282,7 +320,7 @@ mod tests {
     fn a_value_is_set_once_and_taken_once() {
         let slot = Number::pending("job");
         assert_eq!((slot.begin(0), slot.begin(0)), (Some("job"), None));
-        slot.put_back("job");
+        slot.put_back("job").unwrap();
         assert_eq!((slot.is_settled(), slot.try_take()), (false, Look::NotYet));
         assert_eq!(slot.begin(0), Some("job"));
         slot.set(1);
@@ -312,25 +350,37 @@ mod tests {
     #[test]
     fn an_attempt_is_abandoned_or_reclaimed_never_both() {
         let slot = Number::pending("job");
+        let expire = |attempt| slot.expire(attempt, |_, _| (), |worker| worker);
         slot.begin(3);
         slot.lend("job", 1);
-        assert_eq!(slot.interrupt(|_| (), |worker| worker), Err(3));
-        assert_eq!(
-            (slot.expire(2, |_| ()), slot.expire(1, |_| ())),
-            (None, Some(3))
-        );
-        assert_eq!((slot.reclaim(3, 1), slot.expire(1, |_| ())), (None, None));
+        assert_eq!((expire(2), expire(1)), (None, Some(3)));
+        assert_eq!((slot.reclaim(3, 1), expire(1)), (None, None));
         assert_eq!(slot.begin(4), Some("job"));
         slot.lend("job", 2);
         assert_eq!(
             (slot.reclaim(3, 1), slot.reclaim(4, 2)),
             (None, Some("job"))
         );
-        assert_eq!(slot.expire(2, |_| ()), None);
-        slot.set(1);
+        assert_eq!(expire(2), None);
+    }
+
+    #[test]
+    fn what_was_told_to_stop_is_not_put_back() {
+        const CANCELLED: GiveUpReason = GiveUpReason::Cancelled;
+        let slot = Number::pending("job");
+        slot.begin(3);
+        assert_eq!(slot.interrupt(CANCELLED, |worker| worker), Err(3));
+        slot.lend("job", 1);
         assert_eq!(
-            slot.interrupt(|_| (), |worker| worker),
-            Ok(Standing::Settled)
+            slot.interrupt(GiveUpReason::Shutdown, |worker| worker),
+            Err(3)
         );
+        assert_eq!(
+            (slot.reclaim(3, 1), slot.told()),
+            (Some("job"), Some(CANCELLED))
+        );
+        assert_eq!(slot.put_back("job"), Err(("job", CANCELLED)));
+        slot.set(1);
+        assert_eq!(slot.interrupt(CANCELLED, |_| ()), Ok(Standing::Settled));
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::cancel::Listener;
 use crate::clock::{Nanos, nanos};
-use crate::crew::{Crew, Due, Lane, Next, Parked, Work};
+use crate::crew::{Crew, Due, Lane, Next, Parked, SharedLane, Work};
 use crate::give_up::{AttemptError, GiveUp, Record};
 use crate::judge::{
     NextAttempt, Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
@@ -274,7 +274,14 @@ where
                 let turn_over = long && crew.has_waiting();
                 (after, leftover) = self.core.exchange(ran, now, turn_over);
             } else {
-                leftover = self.core.put_away(ran, now);
+                let tokens;
+                (leftover, tokens) = self.core.put_away(ran, now);
+                if tokens > 0
+                    && let Some(lane) = self.this.upgrade()
+                {
+                    let lane: SharedLane<'p> = lane;
+                    crew.push_tokens(&lane, tokens);
+                }
                 after = After::Empty;
             }
             self.tidy(crew, leftover);
@@ -336,7 +343,9 @@ where
     fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
         post.hold_token_of(self.core.setup.number);
         let own = post.swap_token(self.core.setup.token.clone());
+        post.set_holding(true);
         let next = self.take_turn(crew, post);
+        post.set_holding(false);
         drop(post.swap_token(own));
         post.hold_token_of(0);
         crew.settled();
@@ -356,10 +365,7 @@ where
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
     fn due(&self, crew: &Crew<'p>, now: Nanos) -> Due {
-        let (due, tokens, over) = self.core.due(now);
-        tokens
-            .iter()
-            .for_each(|token| token.cancel_for(GiveUpReason::DeadlineExceeded));
+        let (due, over) = self.core.due(now);
         if over {
             self.core.end(crew, GiveUpReason::DeadlineExceeded);
         }

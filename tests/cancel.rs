@@ -294,6 +294,72 @@ fn a_job_that_fails_after_it_was_told_is_not_retried_and_keeps_its_error() {
 
 // The retry decision.
 
+/// A job that hands its own handle to `ask` while it is judged, and what came of it.
+fn cancelled_while_judged(
+    policy: RetryPolicy,
+    hook: bool,
+    ask: impl Fn(&RetryPool, &JobHandle<(), ()>) + Send + Sync + 'static,
+) -> retry_pool::GiveUp<()> {
+    let pool = Arc::new(pool(1));
+    let own = Arc::new(OnceLock::<JobHandle<(), ()>>::new());
+    let asked = Arc::new(OnceLock::<()>::new());
+    let (handle, inner, once) = (Arc::clone(&own), Arc::downgrade(&pool), Arc::clone(&asked));
+    let judge = move || {
+        ask(&inner.upgrade().unwrap(), handle.wait());
+        let _ = once.set(());
+    };
+    let job = pool.job(|| Err::<(), _>(())).retry(policy);
+    let job = if hook {
+        job.on_retry(move |_, _| judge())
+    } else {
+        job.retry_if(move |_| {
+            judge();
+            true
+        })
+    };
+    assert!(own.set(job.submit()).is_ok());
+    asked.wait();
+    until("settled", || own.wait().is_settled());
+    assert!(adds_up(&pool));
+    let result = own.wait().try_result();
+    result.unwrap().unwrap_err()
+}
+
+#[test]
+fn a_job_cancelled_by_its_own_predicate_or_hook_is_not_retried() {
+    for hook in [false, true] {
+        for policy in [
+            RetryPolicy::immediate().unlimited().hot_loop_ok(),
+            RetryPolicy::fixed(ms(1)).unlimited(),
+            hourly(),
+        ] {
+            let give_up =
+                cancelled_while_judged(policy, hook, |_, handle| assert!(handle.cancel()));
+            assert_eq!(
+                (give_up.reason(), give_up.attempts()),
+                (GiveUpReason::Cancelled, 1)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_job_whose_pool_is_cancelled_by_its_predicate_or_hook_is_not_retried() {
+    for hook in [false, true] {
+        for policy in [
+            RetryPolicy::immediate().unlimited().hot_loop_ok(),
+            RetryPolicy::fixed(ms(1)).unlimited(),
+            hourly(),
+        ] {
+            let give_up = cancelled_while_judged(policy, hook, |pool, _| pool.cancel_all());
+            assert_eq!(
+                (give_up.reason(), give_up.attempts()),
+                (GiveUpReason::Cancelled, 1)
+            );
+        }
+    }
+}
+
 #[test]
 fn the_jobs_of_a_batch_cancelled_by_its_own_hook_are_not_retried() {
     for policy in [RetryPolicy::immediate(), hourly()] {
@@ -339,6 +405,61 @@ fn canceller() -> (mpsc::Sender<Race>, mpsc::Receiver<bool>) {
         }
     });
     (jobs, dones)
+}
+
+/// Races cancels with jobs that fail twice by this policy. No attempt begins untold once its job was cancelled.
+fn race_with(policy: &RetryPolicy, rounds: usize, spread: usize) {
+    let pool = pool(2);
+    let (jobs, cancels) = canceller();
+    let (mut stopped, mut done) = (0, 0);
+    for round in 0..rounds {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let untold = Arc::new(AtomicUsize::new(0));
+        let (was_cancelled, wrong) = (Arc::clone(&cancelled), Arc::clone(&untold));
+        let job = pool.job(move || {
+            let before = was_cancelled.load(Ordering::SeqCst);
+            if before && !Attempt::current().is_cancelled() {
+                wrong.fetch_add(1, Ordering::SeqCst);
+            }
+            match Attempt::current().number() {
+                3 => Ok(3),
+                number => Err(number),
+            }
+        });
+        let handle = Arc::new(job.retry(policy.clone()).submit());
+        let pause = round * 7_919 % spread;
+        let race = (Arc::clone(&handle), pause, cancelled);
+        jobs.send(race).unwrap();
+        let was_cancelled = cancels.recv().unwrap();
+        until("settled", || handle.is_settled());
+        let result = handle.try_result().unwrap();
+        assert!(handle.try_result().is_none() && !handle.cancel());
+        assert_eq!(untold.load(Ordering::SeqCst), 0, "in round {round}");
+        match result {
+            Ok(_) => done += 1,
+            Err(give_up) => {
+                assert!(was_cancelled);
+                assert_eq!(give_up.reason(), GiveUpReason::Cancelled);
+                stopped += 1;
+            }
+        }
+    }
+    assert!(
+        stopped > 0 && done > 0,
+        "only one side of the race was seen: {stopped} cancelled, {done} done"
+    );
+    assert!(adds_up(&pool));
+}
+
+#[test]
+fn a_cancel_that_races_with_retries_at_once_stops_them() {
+    race_with(&RetryPolicy::immediate(), 5_000, 4_000);
+}
+
+#[test]
+fn a_cancel_that_races_with_the_timer_stops_the_job() {
+    let policy = RetryPolicy::fixed(Duration::from_micros(50));
+    race_with(&policy, 2_000, 30_000);
 }
 
 #[test]

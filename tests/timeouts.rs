@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Live, await_worker, gate, ms, pool};
-use retry_pool::{Attempt, AttemptError, GiveUp, GiveUpReason, JobState, RetryPolicy, RetryPool};
+use retry_pool::{
+    Attempt, AttemptError, GiveUp, GiveUpReason, JobHandle, JobState, RetryPolicy, RetryPool,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -342,27 +344,25 @@ fn a_stuck_attempt_keeps_the_input_until_it_comes_back() {
 #[test]
 fn attempts_with_a_limit_know_their_number_and_deadline_and_are_told_when_it_is_over() {
     let pool = pool(1);
-    let hang = Hang::default();
     let (tell, told) = mpsc::channel();
-    let held = hang.clone();
     let job = pool.job(move || {
         let (attempt, now) = (Attempt::current(), Instant::now());
         let left = attempt.deadline().map(|deadline| deadline - now);
-        held.hang();
-        let known = (attempt.number(), left, attempt.is_cancelled());
+        // It returns once it is told, so nothing is stuck for long.
+        let in_time = attempt.sleep(HOUR);
+        let known = (attempt.number(), left, in_time, attempt.is_cancelled());
         tell.send(known).unwrap();
         Err::<(), _>(())
     });
     let job = job.attempt_timeout(ms(20));
     let job = job.retry(RetryPolicy::immediate().max_attempts(3));
     assert_eq!(job.submit().wait().unwrap_err().attempts(), 3);
-    hang.open();
     let mut numbers = Vec::new();
     for _ in 0..3 {
-        let (number, left, is_cancelled) = told.recv().unwrap();
+        let (number, left, in_time, is_cancelled) = told.recv().unwrap();
         numbers.push(number);
         assert!(left.is_some_and(|left| left <= ms(20)));
-        assert!(is_cancelled);
+        assert_eq!((in_time, is_cancelled), (false, true));
     }
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 3]);
@@ -408,6 +408,106 @@ fn hooks_of_timed_out_attempts_run_on_workers() {
             .all(|name| name.starts_with("hook-") && name != "hook-timer"),
         "{names:?}"
     );
+}
+
+/// Spins for about this long.
+fn spin(time: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn attempts_that_end_just_at_their_limit_settle_once_and_leave_no_thread_behind() {
+    let pool = named(2, "edge");
+    let limit = Duration::from_micros(200);
+    let (mut in_time, mut late) = (0, 0);
+    for round in 0..3_000u64 {
+        let length = limit - Duration::from_micros(60) + Duration::from_micros(round % 120);
+        let job = pool.job(move || {
+            spin(length);
+            Ok::<_, ()>(())
+        });
+        let job = job.attempt_timeout(limit).retry(RetryPolicy::never());
+        match job.submit().wait() {
+            Ok(()) => in_time += 1,
+            Err(give_up) => {
+                assert_eq!(give_up.reason(), GiveUpReason::AttemptsExhausted);
+                late += 1;
+            }
+        }
+    }
+    assert!(in_time > 0 && late > 0, "{in_time} in time, {late} late");
+    assert!(adds_up(&pool));
+    assert_eq!(pool.stats().accepted(), 3_000);
+    until("the pool is as before", || {
+        let stats = pool.stats();
+        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_of("edge") == 3
+    });
+}
+
+#[test]
+fn attempts_of_a_batch_that_end_just_at_their_limit_do_not_end_the_batch() {
+    let pool = named(2, "edge");
+    let limit = Duration::from_micros(200);
+    let run = move |n: &u64| {
+        spin(limit - Duration::from_micros(60) + Duration::from_micros(n % 120));
+        Ok::<_, ()>(())
+    };
+    let batch = pool.batch(0..4_000, run).attempt_timeout(limit);
+    let report = batch.retry(RetryPolicy::never()).run();
+    let late = report.gave_up();
+    assert!(
+        late.iter()
+            .all(|done| { done.result().unwrap_err().reason() == GiveUpReason::AttemptsExhausted })
+    );
+    assert_eq!((report.accepted(), report.input_left()), (4_000, false));
+    assert!(!late.is_empty() && !report.succeeded().is_empty());
+    assert!(adds_up(&pool));
+    until("the pool is as before", || {
+        let stats = pool.stats();
+        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_of("edge") == 3
+    });
+}
+
+#[test]
+fn a_batch_that_ended_settles_a_stuck_job_at_its_limit_also_in_a_pool_that_drains() {
+    for dropped in [false, true] {
+        let pool = pool(1);
+        let hang = Hang::default();
+        let (begun, begins) = mpsc::channel();
+        let held = hang.clone();
+        let run = move |_: &u32| {
+            begun.send(()).unwrap();
+            held.hang();
+            Ok::<_, ()>(())
+        };
+        let batch = pool.batch([1], run).attempt_timeout(ms(50));
+        let mut batch = Some(batch.as_completed());
+        assert!(
+            batch
+                .as_mut()
+                .unwrap()
+                .next_timeout(Duration::ZERO)
+                .is_err()
+        );
+        begins.recv().unwrap();
+        batch.as_mut().unwrap().cancel();
+        if dropped {
+            batch = None;
+        }
+        let begun = Instant::now();
+        let report = pool.shutdown_timeout(Duration::from_secs(5));
+        assert!(begun.elapsed() < ms(2_000), "{:?}", begun.elapsed());
+        assert_eq!((report.drained(), report.still_running()), (1, 0));
+        assert_eq!(pool.stats().gave_up_as(GiveUpReason::Cancelled), 1);
+        if let Some(mut batch) = batch {
+            let done = batch.next().unwrap();
+            assert_eq!(done.attempts(), 1);
+        }
+        hang.open();
+    }
 }
 
 // A whole job.
@@ -464,6 +564,23 @@ fn a_job_that_was_queued_too_long_does_not_run() {
     await_worker(&pool);
     assert!(!ran.load(Ordering::SeqCst));
     assert!(adds_up(&pool));
+}
+
+#[test]
+fn a_queued_job_ends_in_time_though_every_worker_is_busy() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let held = pool.submit(move || {
+        gate.pass();
+        Ok::<_, ()>(())
+    });
+    keeper.await_arrivals(1);
+    let queued = pool.job(|| Ok::<_, ()>(())).timeout(ms(10)).submit();
+    let ended = queued.wait_timeout(Duration::from_secs(1));
+    keeper.let_through(1);
+    assert!(held.wait().is_ok());
+    let give_up = ended.expect("it still waits").unwrap_err();
+    assert_eq!(give_up.reason(), GiveUpReason::DeadlineExceeded);
 }
 
 #[test]
@@ -576,6 +693,26 @@ fn an_attempt_of_a_batch_that_does_not_listen_is_cut_at_the_deadline_of_the_batc
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
 }
 
+#[test]
+fn an_attempt_that_was_cut_with_its_batch_was_made() {
+    let pool = pool(1);
+    let hang = Hang::default();
+    let held = hang.clone();
+    let run = move |_: &u32| {
+        held.hang();
+        Ok::<_, ()>(())
+    };
+    let batch = pool.batch([1], run).attempt_timeout(HOUR);
+    let report = batch.timeout(ms(20)).run();
+    hang.open();
+    assert_eq!(report.attempts(), 1);
+    let give_up = report.gave_up()[0].result().unwrap_err();
+    assert!(matches!(
+        give_up.last_error(),
+        Some(AttemptError::TimedOut(_))
+    ));
+}
+
 // A wait.
 
 #[test]
@@ -630,5 +767,37 @@ fn no_limit_is_too_long() {
     }
     assert_eq!(done, 20);
     assert!(late.cancel());
+    assert!(adds_up(&pool));
+}
+
+#[test]
+fn a_limit_of_zero_settles_every_job() {
+    let pool = pool(2);
+    let settled = |handle: JobHandle<(), ()>| {
+        let result = handle.wait_timeout(Duration::from_secs(10));
+        result
+            .expect("it did not settle")
+            .map_err(|give_up| give_up.reason())
+    };
+    for _ in 0..300 {
+        let run = || Ok::<_, ()>(());
+        let result = settled(pool.job(run).attempt_timeout(Duration::ZERO).submit());
+        assert!(matches!(
+            result,
+            Ok(()) | Err(GiveUpReason::AttemptsExhausted)
+        ));
+        let result = settled(pool.job(run).timeout(Duration::ZERO).submit());
+        assert_eq!(result, Err(GiveUpReason::DeadlineExceeded));
+        let job = pool.job(run).timeout(Duration::ZERO);
+        let result = settled(job.attempt_timeout(Duration::ZERO).submit());
+        assert_eq!(result, Err(GiveUpReason::DeadlineExceeded));
+        let batch = pool
+            .batch(0..5, |_| Ok::<_, ()>(()))
+            .timeout(Duration::ZERO);
+        let report = batch.attempt_timeout(Duration::ZERO).run();
+        assert!(report.accepted() <= 5);
+        assert!(report.accepted() == 5 || report.input_left());
+    }
+    until("nothing is stuck", || pool.stats().stuck_threads() == 0);
     assert!(adds_up(&pool));
 }

@@ -38,7 +38,7 @@ use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
 use crate::reason::GiveUpReason;
 use crate::registry::Registry;
-use crate::roster::{Post, Roster, is_on};
+use crate::roster::{Post, Roster, Stuck, is_on};
 use crate::stats::{Counts, Stats};
 use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering, Padded, Weak, fence};
 use crate::timer::{Key, Timer};
@@ -54,13 +54,18 @@ pub(crate) trait Work<'p>: Send + Sync {
     /// Settles whatever has not begun, for this reason.
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
 
+    /// Why it is to end rather than to be parked, if so: it was cancelled, or the pool is closed and it does not outlast that.
+    fn is_over(&self, _crew: &Crew<'p>) -> Option<GiveUpReason> {
+        None
+    }
+
     /// Can it still have something to do?
     fn is_live(&self) -> bool {
         true
     }
 
     /// The timer's call when the limit of an attempt has passed: gives the worker that is stuck with it. Runs no user code.
-    fn expire(&self, _attempt: u32) -> Option<u32> {
+    fn expire(&self, _attempt: u32) -> Option<Stuck> {
         None
     }
 
@@ -97,7 +102,7 @@ pub(crate) struct Due {
     pub(crate) tokens: usize,
     pub(crate) again: Option<Nanos>,
     /// Workers whose attempts were abandoned.
-    pub(crate) stuck: Vec<Arc<Post>>,
+    pub(crate) stuck: Vec<Stuck>,
 }
 
 pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
@@ -221,9 +226,8 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// As `settled`, for one single job, which gives its permit back. It was counted by an addition, which takes the place of the fence.
+    /// As `settled`, for one single job: it was counted by an addition, which takes the place of the fence.
     pub(crate) fn settled_one(&self) {
-        self.roster.permits.release(1);
         if self.phase() == DRAINING {
             self.stop_if_drained();
         }
@@ -290,9 +294,20 @@ impl<'p> Crew<'p> {
 
     /// Parks work until `due`.
     pub(crate) fn park(&self, due: Nanos, parked: Parked<'p>) {
+        let job = match &parked {
+            Parked::Job(work, _) => Some(Arc::clone(work)),
+            _ => None,
+        };
         if let Err(parked) = self.timer.insert(due, parked) {
             self.drop_parked(parked);
         }
+        let Some(job) = job else { return };
+        fence(Ordering::SeqCst);
+        // It was cancelled between its worker and the timer, say.
+        if let Some(reason) = job.is_over(self) {
+            job.give_up(self, reason);
+        }
+        unwind::discard(job);
     }
 
     /// The pool has stopped: a job that was parked ends.
@@ -354,6 +369,11 @@ impl<'p> Crew<'p> {
         drop(batches);
         self.roster.permits.wake_all();
         unwind::discard_all(lanes);
+        let over = |parked: &Parked<'p>| matches!(parked, Parked::Job(work, _) if work.is_over(self).is_some());
+        let ended = self.timer.take(over);
+        ended
+            .into_iter()
+            .for_each(|parked| self.drop_parked(parked));
         self.settled();
     }
 

@@ -7,14 +7,14 @@ use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook, Work};
 use crate::observe::WorkerEvent;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
-use crate::roster::{Note, Post, Rest, Roster};
+use crate::roster::{Note, Post, Rest, Roster, Stuck};
 use crate::sync::{Arc, search, wait_until};
 use crate::unwind;
 
 impl<'p> Crew<'p> {
     /// The life of a worker.
     pub(crate) fn work(&self, post: &Arc<Post>) {
-        post.take();
+        Post::join(self.roster.id);
         let presence = Presence {
             roster: &self.roster,
             post,
@@ -22,12 +22,14 @@ impl<'p> Crew<'p> {
         };
         let event = |replaced| WorkerEvent {
             number: post.number,
-            spare: post.spare,
+            spare: post.is_spare(),
             replaced,
         };
         let observer = &self.settings.observer;
         call(&self.settings.on_thread_start);
         observer.tell(|observer| observer.worker_started(&event(false)));
+        // Not before: who waits in a hook is no job, and has nothing to lend.
+        post.take();
         while let Some(work) = self.next_work(post) {
             let next = if self.phase() == STOPPED {
                 work.give_up(self, GiveUpReason::Shutdown);
@@ -48,14 +50,19 @@ impl<'p> Crew<'p> {
             }
         }
         presence.leaves.set(true);
+        Post::leave();
         observer.tell(|observer| observer.worker_stopped(&event(false)));
         call(&self.settings.on_thread_stop);
     }
 
     /// Blocks until there is work. `None`: the thread is not needed any more, and not counted as available.
     fn next_work(&self, post: &Arc<Post>) -> Option<SharedWork<'p>> {
-        if self.roster.retires(post) {
-            return None;
+        if post.is_spare() && self.roster.is_surplus(post) {
+            // What has come due is settled also where all others are busy.
+            let work = self.queue.pop_front();
+            if work.is_some() || self.roster.retires(post) {
+                return work;
+            }
         }
         if let Some(work) = self.look() {
             return Some(work);
@@ -116,10 +123,8 @@ impl<'p> Crew<'p> {
                     return;
                 };
                 match work.expire(watch.attempt) {
-                    Some(worker) => {
-                        if let Some(post) = self.roster.post(worker) {
-                            self.abandon(&post);
-                        }
+                    Some(stuck) => {
+                        self.abandon(&stuck);
                         self.push_at(Requeue::Front, work);
                     }
                     None => self.bury(work),
@@ -129,6 +134,7 @@ impl<'p> Crew<'p> {
                 let Some(work) = weak.upgrade() else { return };
                 if work.pass_deadline(self) {
                     self.push_at(Requeue::Front, work);
+                    self.roster.recruit_errand();
                 } else {
                     self.bury(work);
                 }
@@ -151,14 +157,13 @@ impl<'p> Crew<'p> {
     }
 
     /// The attempt that this worker runs has taken too long.
-    fn abandon(&self, post: &Arc<Post>) {
-        post.token().cancel_for(GiveUpReason::DeadlineExceeded);
-        let replaced = self.roster.abandon(post);
+    fn abandon(&self, stuck: &Stuck) {
+        let replaced = self.roster.replace(stuck);
         if self.settings.observer.is_there() {
             // The timer's thread runs no user code, so a worker tells.
             self.roster.note(Note::Stuck(WorkerEvent {
-                number: post.number,
-                spare: post.spare,
+                number: stuck.post.number,
+                spare: stuck.post.is_spare(),
                 replaced,
             }));
         }
@@ -191,7 +196,9 @@ struct Farewell<'p> {
 }
 
 impl<'p> Work<'p> for Farewell<'p> {
-    fn run(&self, _crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
+    fn run(&self, crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
+        // The timer may have ended the last jobs.
+        crew.settled();
         Next::Done
     }
 

@@ -189,7 +189,7 @@ impl<I, T, E> Core<I, T, E> {
     /// too: there is no end while it has inputs.
     pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
         let outlook = |state: &State<I, T, E>| match state.outlook() {
-            Some(Woken::End) if starved => None,
+            Some(Woken::End) if starved && state.gate == Gate::Open => None,
             outlook => outlook,
         };
         let looked = look_before_sleep(|| outlook(&self.state.lock()));

@@ -40,10 +40,12 @@ pub(crate) use fail_fast::is_failure;
 pub(crate) use worker::{After, Leftover, Ran};
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::clock::Nanos;
 use crate::crew::Crew;
+use crate::give_up::AttemptError;
 use crate::observe::{JobEvent, Watcher};
 use crate::park::Parker;
 use crate::policy::Requeue;
@@ -84,6 +86,9 @@ pub(crate) struct Setup<I> {
     pub(crate) token: CancelToken,
     /// When the time for the whole batch is over.
     pub(crate) deadline: Option<Nanos>,
+    /// For an abandoned attempt that nobody judges any more.
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) errors_kept: usize,
     pub(crate) observer: Watcher,
 }
 
@@ -182,7 +187,10 @@ impl<I, T, E> Core<I, T, E> {
         let now = crew.clock.now();
         let mut settled: VecDeque<_> = waiting
             .into_iter()
-            .map(|job| job.give_up(reason, now))
+            .map(|mut job| {
+                self.setup.note_expired(&mut job, now);
+                job.give_up(reason, now)
+            })
             .inspect(|settled| self.setup.tell_ended(settled.ended_as(reason)))
             .collect();
         let mut state = self.state.lock();
@@ -362,6 +370,18 @@ impl<I> Setup<I> {
             Some(share) => Input::Shared(share(input)),
             None => Input::Own(input),
         }
+    }
+
+    /// Notes that the job's last attempt was abandoned, if it was. Not to be called under the lock: an older error may be dropped.
+    fn note_expired<E>(&self, job: &mut Queued<I, E>, now: Nanos) {
+        let elapsed = now.saturating_sub(job.accepted);
+        let Some(record) = job.record.as_mut().filter(|record| record.expired) else {
+            return;
+        };
+        record.expired = false;
+        let number = record.retry.attempts().saturating_add(1);
+        let error = AttemptError::TimedOut(self.attempt_timeout.unwrap_or(Duration::MAX));
+        record.note(number, error, elapsed, self.errors_kept);
     }
 
     pub(crate) fn event(&self, index: usize, attempts: u32) -> JobEvent<'static> {

@@ -53,7 +53,7 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// Queues what has come due: parked jobs, and those whose attempts have expired. True if the time for the batch is over.
-    pub(crate) fn due(&self, now: Nanos) -> (Due, Vec<CancelToken>, bool) {
+    pub(crate) fn due(&self, now: Nanos) -> (Due, bool) {
         let setup = &self.setup;
         let mut state = self.state.lock();
         if state.armed <= now {
@@ -69,7 +69,7 @@ impl<I, T, E> Core<I, T, E> {
         }
         due.into_iter()
             .for_each(|job| state.requeue(setup.place, job));
-        let (mut stuck, mut tokens) = (Vec::new(), Vec::new());
+        let mut stuck = Vec::new();
         while let Some(first) = state.watched.first_entry()
             && first.get().expires <= now
         {
@@ -85,8 +85,7 @@ impl<I, T, E> Core<I, T, E> {
                 // It waits for other jobs, or did.
                 state.away -= 1;
             }
-            stuck.push(post);
-            tokens.push(token);
+            stuck.push(setup.roster.mark_stuck(post, token));
             job.record.get_or_insert_with(Record::new).expired = true;
             state.running -= 1;
             state.queued.push_front(job);
@@ -100,6 +99,6 @@ impl<I, T, E> Core<I, T, E> {
             again: next.and_then(|due| state.arm(due)),
             stuck,
         };
-        (due, tokens, over)
+        (due, over)
     }
 }

@@ -64,13 +64,18 @@ impl<I, T, E> Core<I, T, E> {
         self.state.lock().tell_time(now);
     }
 
-    /// Puts away what was run by a worker that has waited for other jobs, and whose token is void.
-    pub(crate) fn put_away(&self, ran: Ran<I, T, E>, now: Option<Nanos>) -> Leftover<I, T, E> {
+    /// Puts away what was run by a worker that has waited for other jobs, and whose token is void. Says how many tokens are missing, too: a
+    /// job that is to be retried may be alone in the queue.
+    pub(crate) fn put_away(
+        &self,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+    ) -> (Leftover<I, T, E>, usize) {
         let mut state = self.state.lock();
         state.away -= 1;
         let leftover = self.put(&mut state, ran, now);
         self.publish(&mut state);
-        leftover
+        (leftover, state.announce(self.setup.threads))
     }
 
     /// How many tokens are missing; they count as out from now on. `gone`: a worker with a token has begun to wait for other jobs.

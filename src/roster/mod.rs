@@ -22,8 +22,10 @@ use std::thread::ThreadId;
 
 pub(crate) use post::{Post, blocking, current_post, is_on};
 
+use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
 use crate::permits::Permits;
+use crate::reason::GiveUpReason;
 use crate::stats::Stats;
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, fence,
@@ -69,9 +71,31 @@ pub(crate) struct State {
     /// Threads that have not ended, the timer's included.
     alive: usize,
     stuck: usize,
+    /// A worker runs that was started for what lies at the front.
+    errand: bool,
     pub(crate) stopped: bool,
     /// The counts of workers that are gone.
     past: Stats,
+}
+
+/// A worker whose attempt was abandoned.
+pub(crate) struct Stuck {
+    pub(crate) post: Arc<Post>,
+    /// That of the attempt.
+    token: CancelToken,
+    /// A spare works in its place already.
+    has_one: bool,
+    wanted: bool,
+}
+
+/// What a worker was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Regular,
+    /// In the place of one that waits for other jobs or is stuck.
+    Spare,
+    /// To settle what has come due while all others are busy: it takes what lies at the front of the work channel, and leaves.
+    Errand,
 }
 
 /// What a worker that has found nothing does.
@@ -96,6 +120,7 @@ impl Roster {
             available: 0,
             alive: 0,
             stuck: 0,
+            errand: false,
             stopped: false,
             past: Stats::default(),
         };
@@ -132,7 +157,7 @@ impl Roster {
     }
 
     /// Starts a worker, which is available from now on. Nothing has changed if the system refuses.
-    pub(crate) fn recruit(self: &Arc<Self>, spare: bool) -> io::Result<()> {
+    pub(crate) fn recruit(self: &Arc<Self>, role: Role) -> io::Result<()> {
         let post = {
             let mut state = self.lock();
             state.available += 1;
@@ -142,7 +167,7 @@ impl Roster {
                 state.posts.push(None);
                 state.posts.len() - 1
             });
-            let post = Arc::new(Post::new(self, number, spare));
+            let post = Arc::new(Post::new(self, number, role));
             state.posts[number] = Some(Arc::clone(&post));
             post
         };
@@ -161,6 +186,21 @@ impl Roster {
         started
     }
 
+    /// Starts a worker for what lies at the front, if nobody is free to take it and none was started before.
+    pub(crate) fn recruit_errand(self: &Arc<Self>) {
+        // ORDERING: a hint: whoever is free takes what the caller pushed before.
+        if self.hints.load(Ordering::SeqCst) != 0 {
+            return;
+        }
+        let first = {
+            let mut state = self.lock();
+            !state.stopped && !std::mem::replace(&mut state.errand, true)
+        };
+        if first && self.recruit(Role::Errand).is_err() {
+            self.lock().errand = false;
+        }
+    }
+
     /// A worker has ended. One that was still counted as available died of a fault of ours, and is replaced.
     pub(crate) fn dismiss(self: &Arc<Self>, post: &Arc<Post>, in_order: bool) {
         let replace = {
@@ -171,7 +211,7 @@ impl Roster {
         };
         if replace {
             // If the system refuses, the pool goes on with one worker less.
-            let _ = self.recruit(false);
+            let _ = self.recruit(Role::Regular);
         }
         self.changed.notify_all();
     }
@@ -275,11 +315,13 @@ impl Roster {
         Rest::Woken
     }
 
+    /// Is this spare one too many?
+    pub(crate) fn is_surplus(&self, post: &Post) -> bool {
+        self.lock().has_surplus(self.threads, post)
+    }
+
     /// Is this spare one too many? Then it is to end.
-    pub(crate) fn retires(&self, post: &Arc<Post>) -> bool {
-        if !post.spare {
-            return false;
-        }
+    pub(crate) fn retires(&self, post: &Post) -> bool {
         let mut state = self.lock();
         let surplus = state.has_surplus(self.threads, post);
         state.available -= usize::from(surplus);
@@ -309,23 +351,33 @@ impl Roster {
 
     // Stuck attempts.
 
-    /// The attempt that a worker runs was abandoned: another worker takes its place, if there may be one more. False if it has none.
-    pub(crate) fn abandon(self: &Arc<Self>, post: &Arc<Post>) -> bool {
-        let (has_one, wanted) = {
-            let mut state = self.lock();
-            post.set_stuck(true);
-            state.stuck += 1;
-            let has_one = post.is_away();
-            if !has_one {
-                state.available -= 1;
-            }
-            let allowed = state.stuck <= self.max_stuck && !state.stopped;
-            (has_one, allowed && state.available < self.threads)
-        };
-        // If the system refuses, the pool is one worker short until the stuck one comes back; `stats()` shows it.
-        let replaced = has_one || (wanted && self.recruit(true).is_ok());
+    /// The attempt that a worker runs is abandoned. To be called under the lock that keeps this from the worker, and followed by
+    /// [`replace`](Self::replace).
+    pub(crate) fn mark_stuck(&self, post: Arc<Post>, token: CancelToken) -> Stuck {
+        let mut state = self.lock();
+        post.set_stuck(true);
+        state.stuck += 1;
+        let has_one = post.is_away();
+        if !has_one {
+            state.available -= 1;
+        }
+        let allowed = state.stuck <= self.max_stuck && !state.stopped;
+        let wanted = allowed && state.available < self.threads;
+        drop(state);
         self.changed.notify_all();
-        replaced
+        Stuck {
+            post,
+            token,
+            has_one,
+            wanted,
+        }
+    }
+
+    /// Tells a stuck worker to stop, and starts another in its place, if there may be one more. False if it has none.
+    pub(crate) fn replace(self: &Arc<Self>, stuck: &Stuck) -> bool {
+        stuck.token.cancel_for(GiveUpReason::DeadlineExceeded);
+        // If the system refuses, the pool is one worker short until the stuck one comes back; `stats()` shows it.
+        stuck.has_one || (stuck.wanted && self.recruit(Role::Spare).is_ok())
     }
 
     /// A stuck worker has come back. False if its place was taken: it is to end.
@@ -380,11 +432,14 @@ impl Roster {
 impl State {
     fn remove(&mut self, post: &Arc<Post>) {
         self.alive -= 1;
+        if post.role == Role::Errand {
+            self.errand = false;
+        }
         self.past.add_outcomes(&post.counts);
         self.posts[post.number] = None;
     }
 
     fn has_surplus(&self, threads: usize, post: &Post) -> bool {
-        post.spare && self.available > threads
+        post.role != Role::Regular && self.available > threads
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::thread::{self, ThreadId};
 
-use super::{Note, Roster};
+use super::{Note, Role, Roster};
 use crate::cancel::CancelToken;
 use crate::park::Parker;
 use crate::stats::Counts;
@@ -13,14 +13,15 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Padded};
 pub(crate) struct Post {
     roster: Arc<Roster>,
     pub(crate) number: usize,
-    /// Started in the place of another, and not for good.
-    pub(crate) spare: bool,
+    pub(crate) role: Role,
     pub(crate) parker: Parker,
     thread: Mutex<Option<ThreadId>>,
     /// Written by this worker alone.
     pub(crate) counts: Padded<Counts>,
     /// What tells the running attempt to stop.
     token: Mutex<CancelToken>,
+    /// Does the job that it runs hold a permit? Written by this worker alone.
+    holds_permit: AtomicBool,
     /// Has anybody seen the token? Spares a look at it before each job.
     token_seen: AtomicBool,
     /// The batch whose token this worker has; 0 for none. Whoever sets it to 0 answers for the token.
@@ -60,15 +61,16 @@ pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
 }
 
 impl Post {
-    pub(super) fn new(roster: &Arc<Roster>, number: usize, spare: bool) -> Self {
+    pub(super) fn new(roster: &Arc<Roster>, number: usize, role: Role) -> Self {
         Self {
             roster: Arc::clone(roster),
             number,
-            spare,
+            role,
             parker: Parker::default(),
             thread: Mutex::default(),
             counts: Padded::default(),
             token: Mutex::default(),
+            holds_permit: AtomicBool::new(false),
             token_seen: AtomicBool::new(false),
             lane: AtomicU64::new(0),
             away: AtomicBool::new(false),
@@ -76,14 +78,23 @@ impl Post {
         }
     }
 
+    /// Was it started in the place of another, and not for good?
+    pub(crate) fn is_spare(&self) -> bool {
+        self.role != Role::Regular
+    }
+
     /// Makes this the current thread's post.
     pub(crate) fn take(self: &Arc<Self>) {
-        POOL.set(self.roster.id);
         *self.thread.lock() = Some(thread::current().id());
         POST.set(Some(Arc::clone(self)));
     }
 
-    /// Marks the current thread, which is no worker, as one of the pool's.
+    /// The current thread, which is still one of the pool's, has no post any more.
+    pub(crate) fn leave() {
+        drop(POST.take());
+    }
+
+    /// Marks the current thread as one of the pool's.
     pub(crate) fn join(pool: u64) {
         POOL.set(pool);
     }
@@ -128,6 +139,12 @@ impl Post {
         }
     }
 
+    /// A job begins, which holds a permit, or has given it back.
+    pub(crate) fn set_holding(&self, holds: bool) {
+        // ORDERING: read and written by this worker alone.
+        self.holds_permit.store(holds, Ordering::Relaxed);
+    }
+
     // The token of a batch.
 
     /// Notes the batch whose token this worker has.
@@ -166,21 +183,27 @@ impl Post {
     fn step_away(&self) -> Away<'_> {
         let mut away = Away {
             post: self,
+            nested: false,
             lends: false,
         };
         let replace = {
             let mut state = self.roster.lock();
             // ORDERING: under the roster's lock.
-            self.away.store(true, Ordering::Relaxed);
+            if self.away.swap(true, Ordering::Relaxed) {
+                // A destructor that runs in a shutdown, say, waits in its turn.
+                away.nested = true;
+                return away;
+            }
             if self.is_stuck() {
                 return away;
             }
             state.available -= 1;
             state.available < self.roster.threads && !state.stopped
         };
-        away.lends = true;
-        self.roster.permits.release(1);
-        if replace && let Err(error) = self.roster.recruit(true) {
+        // ORDERING: see `set_holding`.
+        away.lends = self.holds_permit.load(Ordering::Relaxed);
+        self.roster.permits.release(usize::from(away.lends));
+        if replace && let Err(error) = self.roster.recruit(Role::Spare) {
             drop(away);
             panic!(
                 "a job that waits for others needs a spare thread meanwhile, and the system refused it: {error}"
@@ -198,12 +221,17 @@ impl Post {
 /// A worker that waits for other jobs.
 struct Away<'a> {
     post: &'a Post,
+    /// It waits already.
+    nested: bool,
     /// The permit of its job; an abandoned attempt has none.
     lends: bool,
 }
 
 impl Drop for Away<'_> {
     fn drop(&mut self) {
+        if self.nested {
+            return;
+        }
         let roster = &self.post.roster;
         roster.permits.force(usize::from(self.lends));
         let surplus = {
@@ -218,7 +246,10 @@ impl Drop for Away<'_> {
                 return;
             }
             // A spare that sleeps is to look up and leave.
-            let place = state.sleepers.iter().position(|post| post.spare);
+            let place = state
+                .sleepers
+                .iter()
+                .position(|post| post.role != Role::Regular);
             place.map(|place| {
                 let spare = state.sleepers.remove(place);
                 roster.count_woken(1);
