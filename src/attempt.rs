@@ -218,7 +218,7 @@ impl Attempt {
 
 impl CancelToken {
     /// Waits until the token is cancelled, but not longer than `timeout`. True if it is cancelled. In a job, a spare worker takes the
-    /// place of the one that waits.
+    /// place of the one that waits; not so for the attempt's own token, for which this is [`Attempt::sleep`].
     ///
     /// # Panics
     /// In a job, if the operating system refuses the spare thread.
@@ -233,6 +233,10 @@ impl CancelToken {
     /// assert!(token.wait_timeout(Duration::MAX));
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.is_cancelled() || blocking(|| self.wait_until(deadline_after(timeout)))
+        let deadline = deadline_after(timeout);
+        if current_post().is_some_and(|post| post.is_told_by(self)) {
+            return self.wait_until(deadline);
+        }
+        self.is_cancelled() || blocking(|| self.wait_until(deadline))
     }
 }

@@ -177,6 +177,11 @@ impl CancelToken {
         }
     }
 
+    /// Is this a clone of the other?
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Is this the only reference to an uncancelled token that never had children or listeners? Then it can serve the next job.
     pub(crate) fn is_unused(&self) -> bool {
         // ORDERING: who linked had a reference, and dropping it came before the count is seen to be 1; a canceller that is about to

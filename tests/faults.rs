@@ -1,4 +1,4 @@
-//! Properties that do not hold yet.
+//! Where waiting, cancelling, capacity and the end meet: each of these did not hold once.
 
 mod common;
 
@@ -36,7 +36,10 @@ fn a_batch_job_that_waited_is_retried_at_once() {
         let report = pool
             .batch([()], move |()| {
                 inner
-                    .submit(|| Ok::<_, ()>(std::thread::sleep(ms(5))))
+                    .submit(|| {
+                        std::thread::sleep(ms(5));
+                        Ok::<_, ()>(())
+                    })
                     .wait()
                     .unwrap();
                 match Attempt::current().number() {
@@ -114,10 +117,12 @@ fn an_iterator_without_permits_hears_a_cancel_whenever_it_comes() {
         let mut batch = batch.as_completed();
         ready.send(()).unwrap();
         let begun = Instant::now();
-        while let Some(_) = batch
-            .next_timeout(ms(2_000))
-            .expect("the cancel was not heard")
-        {}
+        let mut next = || {
+            batch
+                .next_timeout(ms(2_000))
+                .expect("the cancel was not heard")
+        };
+        while next().is_some() {}
         assert!(begun.elapsed() < ms(1_900), "the cancel was not heard");
         cancels.join().unwrap();
     }

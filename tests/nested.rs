@@ -153,7 +153,10 @@ fn a_job_that_sends_to_its_own_full_batch_lends_its_place() {
             let own = Arc::clone(&sender);
             let job = move |n: &u32| match n {
                 0..10 => send(&own, n + 10).map_err(drop),
-                _ => Ok(drop(own.lock().unwrap().take())),
+                _ => {
+                    own.lock().unwrap().take();
+                    Ok(())
+                }
             };
             let (feeder, completed) = pool.batch([n], job).window(1).channel();
             *sender.lock().unwrap() = Some(feeder);

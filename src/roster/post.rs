@@ -115,6 +115,11 @@ impl Post {
         token.clone()
     }
 
+    /// Is this the token of the running attempt?
+    pub(crate) fn is_told_by(&self, token: &CancelToken) -> bool {
+        self.token.lock().is_same(token)
+    }
+
     /// Makes `token` that of the coming attempts; gives the one before.
     pub(crate) fn swap_token(&self, token: CancelToken) -> CancelToken {
         std::mem::replace(&mut *self.token.lock(), token)
