@@ -216,6 +216,8 @@ pub use in_order::InOrder;
 pub use job::JobState;
 pub use judge::NextAttempt;
 pub use lane::FailFast;
+#[cfg(feature = "log")]
+pub use observe::LogObserver;
 pub use observe::{FailureEvent, JobEvent, Observer, WorkerEvent};
 pub use panic::Panic;
 pub use periodic::Periodic;

@@ -1,11 +1,17 @@
 //! Being told what happens.
 
+#[cfg(feature = "log")]
+mod log;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::reason::GiveUpReason;
 use crate::sync::Arc;
 use crate::unwind::{self, Contained};
+
+#[cfg(feature = "log")]
+pub use self::log::LogObserver;
 
 /// Is told what happens in a pool: for logs, metrics and tests. Every method does nothing unless it is written.
 ///
