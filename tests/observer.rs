@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use common::{await_worker, gate, ms};
+use common::{gate, ms};
 use retry_pool::{
     Attempt, CancelToken, FailureEvent, GiveUpReason, JobEvent, Observer, RetryPolicy, RetryPool,
     RetryPoolBuilder, WorkerEvent,
@@ -72,6 +72,11 @@ fn one_worker() -> RetryPoolBuilder {
 fn observed() -> (RetryPool, Notes) {
     let notes = Notes::default();
     let pool = one_worker().observer(notes.clone()).build().unwrap();
+    // A thread of its own, so what it does first may come late.
+    while notes.0.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(notes.take(), ["worker 0 started"]);
     (pool, notes)
 }
 
@@ -90,7 +95,6 @@ fn a_single_job_is_told_of_step_by_step() {
     assert_eq!(
         notes.take(),
         [
-            "worker 0 started",
             "job 0 (fetch) accepted",
             "job 0 (fetch) attempt 1",
             "job 0 (fetch) attempt 1 failed: busy, Ok(1ms)",
@@ -106,8 +110,6 @@ fn a_single_job_is_told_of_step_by_step() {
 #[test]
 fn the_jobs_of_a_batch_are_told_of_step_by_step() {
     let (pool, notes) = observed();
-    await_worker(&pool);
-    notes.take();
     let batch = pool.batch(["a", "b"], |text| match *text {
         "a" => Ok(()),
         _ => Err("no"),

@@ -196,7 +196,14 @@ impl Watcher {
     #[inline]
     pub(crate) fn tell(&self, tell: impl FnOnce(&dyn Observer)) {
         if let Some(observer) = &self.0 {
-            unwind::contain(|| tell(&****observer));
+            call(&****observer, tell);
         }
     }
+}
+
+/// Apart, so that nothing of it is in the way of who has no observer.
+#[cold]
+#[inline(never)]
+fn call(observer: &dyn Observer, tell: impl FnOnce(&dyn Observer)) {
+    unwind::contain(|| tell(observer));
 }
