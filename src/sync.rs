@@ -44,36 +44,32 @@ pub(crate) fn wait_until<T>(
 
 /// Looks for something a few times before its caller goes to sleep: to park and be woken costs several microseconds, and
 /// what is waited for is often less than one away. Spins for about 100 ns, then offers the CPU to others three times.
-pub(crate) fn look_before_sleep<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
-    for round in 0..6 {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        if round < 3 {
-            for _ in 0..8 << round {
-                std::hint::spin_loop();
-            }
-        } else {
-            std::thread::yield_now();
-        }
-    }
-    look()
+pub(crate) fn look_before_sleep<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
+    look_between([8, 16, 32], 3, look)
 }
 
 /// As `look_before_sleep`, for a worker without work, whose sleep costs the next pusher a wake-up: spins for about 2 µs, then offers the
 /// CPU to others four times.
-pub(crate) fn search<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
-    for round in 0..11 {
+pub(crate) fn search<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
+    look_between([1, 2, 4, 8, 16, 32, 64], 4, look)
+}
+
+fn look_between<V, const N: usize>(
+    spins: [u32; N],
+    yields: u32,
+    mut look: impl FnMut() -> Option<V>,
+) -> Option<V> {
+    for spins in spins {
         if let Some(found) = look() {
             return Some(found);
         }
-        if round < 7 {
-            for _ in 0..1 << round {
-                std::hint::spin_loop();
-            }
-        } else {
-            std::thread::yield_now();
+        (0..spins).for_each(|_| std::hint::spin_loop());
+    }
+    for _ in 0..yields {
+        if let Some(found) = look() {
+            return Some(found);
         }
+        std::thread::yield_now();
     }
     look()
 }

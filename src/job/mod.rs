@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
-use crate::crew::{Crew, Next, Parked, Watch, WeakWork, Work};
-use crate::give_up::{AttemptError, GiveUp, Record};
+use crate::crew::{Crew, Next, Parked, Watch, Work};
+use crate::give_up::{GiveUp, Record};
 use crate::judge::{
-    Coming, NextAttempt, Outcome, Rules, Subject, attempts, conclude, conclude_timed_out, prepare,
+    Coming, Outcome, Rules, Subject, attempts, conclude, conclude_timed_out, prepare,
 };
 use crate::observe::JobEvent;
-use crate::policy::{RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
 use crate::roster::{Post, Stuck};
 use crate::slot::{Look, NOBODY, Slot, Standing};
 use crate::sync::{Arc, AtomicU32, Ordering};
-use crate::unwind::{self, Contained, Hook};
+use crate::unwind;
+
+mod todo;
+
+pub(crate) use todo::{Callable, Options, Plain, SharedFn, Todo};
 
 /// A job of its own, shared by the pool and its handle.
 pub(crate) struct SingleJob<'p, J, T, E> {
@@ -29,115 +32,6 @@ pub(crate) struct SingleJob<'p, J, T, E> {
     attempts: AtomicU32,
     /// Boxed, because most jobs have none.
     name: Option<Box<Arc<str>>>,
-}
-
-/// What it takes to run a single job. It belongs to the worker during an attempt, so the job need not be `Sync`.
-pub(crate) struct Todo<'p, J, T, E> {
-    pub(crate) job: J,
-    /// `None`: the pool's policy, and every error is retried.
-    pub(crate) options: Option<Box<Options<'p, T, E>>>,
-    pub(crate) record: Option<Box<Record<E>>>,
-}
-
-/// The user's function.
-pub(crate) trait Callable<T, E>: Send {
-    fn call(&self) -> Result<T, E>;
-
-    /// A second reference, for a function that may be abandoned while it runs.
-    fn share(&self) -> Option<SharedFn<T, E>> {
-        None
-    }
-}
-
-/// One that runs on one thread at a time.
-pub(crate) struct Plain<F>(pub(crate) F);
-
-impl<F: Fn() -> Result<T, E> + Send, T, E> Callable<T, E> for Plain<F> {
-    fn call(&self) -> Result<T, E> {
-        (self.0)()
-    }
-}
-
-/// One whose attempts have a limit: a stuck one may still run beside the next.
-pub(crate) struct SharedFn<T, E>(Arc<Contained<Box<dyn Fn() -> Result<T, E> + Send + Sync>>>);
-
-impl<T, E> SharedFn<T, E> {
-    pub(crate) fn new(job: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Contained::new(Box::new(job))))
-    }
-}
-
-impl<T, E> Callable<T, E> for SharedFn<T, E> {
-    fn call(&self) -> Result<T, E> {
-        (self.0)()
-    }
-
-    fn share(&self) -> Option<Self> {
-        Some(Self(Arc::clone(&self.0)))
-    }
-}
-
-impl<J, T, E> Todo<'_, J, T, E> {
-    /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
-    pub(crate) fn free(self) -> Option<Box<Record<E>>> {
-        unwind::discard(self.job);
-        unwind::discard(self.options);
-        self.record
-    }
-
-    /// When the job may begin, or begin again.
-    fn due(&self) -> Nanos {
-        match (&self.record, &self.options) {
-            (Some(record), _) => record.due,
-            (None, Some(options)) => options.begins,
-            (None, None) => 0,
-        }
-    }
-}
-
-/// What a caller has set for a single job.
-pub(crate) struct Options<'p, T, E> {
-    pub(crate) policy: Option<RetryPolicy>,
-    pub(crate) classify: Hook<dyn Fn(&E) -> Verdict + Send + 'p>,
-    pub(crate) accept: Hook<dyn Fn(&T) -> bool + Send + 'p>,
-    pub(crate) on_retry: Hook<dyn Fn(&(), &AttemptError<E>, NextAttempt) + Send + 'p>,
-    pub(crate) on_give_up: Hook<dyn Fn(&GiveUp<E>) + Send + 'p>,
-    pub(crate) display: Option<fn(&E) -> String>,
-    pub(crate) errors_kept: usize,
-    /// The limit of one attempt, of the whole job, and the time before its first attempt.
-    pub(crate) attempt_timeout: Option<Duration>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) delay: Duration,
-    // What follows belongs to the running job.
-    pub(crate) this: Option<WeakWork<'p>>,
-    pub(crate) begins: Nanos,
-    pub(crate) deadline: Option<Nanos>,
-    /// The attempt that was abandoned is still to be judged.
-    pub(crate) timed_out: Option<Duration>,
-    /// The job was told to stop while an attempt with a limit was running.
-    pub(crate) told: Option<GiveUpReason>,
-}
-
-impl<T, E> Default for Options<'_, T, E> {
-    fn default() -> Self {
-        Self {
-            policy: None,
-            classify: None,
-            accept: None,
-            on_retry: None,
-            on_give_up: None,
-            display: None,
-            errors_kept: 1,
-            attempt_timeout: None,
-            timeout: None,
-            delay: Duration::ZERO,
-            this: None,
-            begins: 0,
-            deadline: None,
-            timed_out: None,
-            told: None,
-        }
-    }
 }
 
 /// Where a job is; by [`JobHandle::state`](crate::JobHandle::state).

@@ -1,0 +1,118 @@
+//! How a pool is closed, cancelled and stopped, and how that is waited for.
+
+use std::time::{Duration, Instant};
+
+use super::{Crew, DRAINING, Parked, RUNNING, STOPPED};
+use crate::clock::{Nanos, deadline_after};
+use crate::reason::GiveUpReason;
+use crate::sync::{Ordering, fence};
+use crate::unwind;
+
+/// How long a pool that is stopped waits for its idle threads to leave; they need microseconds.
+const LEAVING: Duration = Duration::from_millis(50);
+
+impl<'p> Crew<'p> {
+    /// Accepts nothing more from outside. What was accepted still runs, and the threads end after it.
+    pub(crate) fn close(&self) {
+        let mut batches = self.batches.lock();
+        batches.close();
+        let lanes = batches.lanes();
+        lanes.iter().for_each(|lane| lane.close());
+        if self.phase() == RUNNING {
+            self.set_phase(DRAINING);
+        }
+        drop(batches);
+        self.roster.permits.wake_all();
+        unwind::discard_all(lanes);
+        let over = |parked: &Parked<'p>| matches!(parked, Parked::Job(work, _) if work.is_over(self).is_some());
+        let ended = self.timer.take(over);
+        ended
+            .into_iter()
+            .for_each(|parked| self.drop_parked(parked));
+        self.settled();
+    }
+
+    /// Settles whatever has not begun as given up, and lets the threads end after what runs.
+    pub(crate) fn stop_now(&self) {
+        self.close();
+        let batches = self.batches.lock();
+        let lanes = batches.lanes();
+        self.set_phase(STOPPED);
+        drop(batches);
+        self.cancel_before(Nanos::MAX);
+        // First, because user code that runs below may wait for the threads.
+        self.roster.stop();
+        self.timer
+            .stop()
+            .into_iter()
+            .for_each(|parked| self.drop_parked(parked));
+        lanes
+            .iter()
+            .for_each(|lane| lane.give_up(self, GiveUpReason::Shutdown));
+        unwind::discard_all(lanes);
+        self.sweep(GiveUpReason::Shutdown);
+        self.tell_running(GiveUpReason::Shutdown);
+    }
+
+    /// Cancels whatever was accepted before this call.
+    pub(crate) fn cancel_all(&self) {
+        let reason = GiveUpReason::Cancelled;
+        self.cancel_before(self.clock.now());
+        let lanes = self.batches.lock().lanes();
+        lanes.iter().for_each(|lane| lane.give_up(self, reason));
+        unwind::discard_all(lanes);
+        // What is pushed meanwhile is not cancelled by this call, so it ends.
+        for _ in 0..self.queue.len() {
+            let Some(work) = self.queue.pop() else { break };
+            work.give_up(self, reason);
+            unwind::discard(work);
+        }
+        for parked in self.timer.take(|parked| matches!(parked, Parked::Job(..))) {
+            if let Parked::Job(work, _) = &parked {
+                work.give_up(self, reason);
+            }
+            unwind::discard(parked);
+        }
+        self.tell_running(reason);
+    }
+
+    fn cancel_before(&self, time: Nanos) {
+        // ORDERING: SeqCst with a fence: see the module's text.
+        self.cancelled_before.fetch_max(time, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// To be asked by who has begun a job that was accepted at this time: is it cancelled?
+    pub(crate) fn has_cancelled(&self, accepted: Nanos) -> Option<GiveUpReason> {
+        // ORDERING: SeqCst: see the module's text.
+        match self.cancelled_before.load(Ordering::SeqCst) {
+            Nanos::MAX => Some(GiveUpReason::Shutdown),
+            before if accepted < before => Some(GiveUpReason::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// Tells every running attempt to stop.
+    fn tell_running(&self, reason: GiveUpReason) {
+        let posts = self.roster.posts();
+        posts
+            .iter()
+            .for_each(|post| post.token().cancel_for(reason));
+    }
+
+    /// Waits until every accepted job has settled in a closed pool. False if the deadline came first.
+    pub(crate) fn wait_until_stopped(&self, deadline: Option<Instant>) -> bool {
+        self.wait(deadline, |_| self.phase() == STOPPED)
+    }
+
+    /// Waits until the threads of a stopped pool have ended, but for the stuck ones. True if they have; past the deadline those that
+    /// still run a job are not waited for.
+    pub(crate) fn wait_for_threads(&self, deadline: Option<Instant>) -> bool {
+        let ended = self.wait(deadline, |alive| alive == 0);
+        if !ended {
+            let running = self.stats().unsettled();
+            self.wait(deadline_after(LEAVING), |alive| alive as u64 <= running);
+        }
+        ended
+    }
+}

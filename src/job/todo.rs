@@ -1,0 +1,121 @@
+//! What it takes to run a single job.
+
+use std::time::Duration;
+
+use crate::clock::Nanos;
+use crate::crew::WeakWork;
+use crate::give_up::{AttemptError, GiveUp, Record};
+use crate::judge::NextAttempt;
+use crate::policy::{RetryPolicy, Verdict};
+use crate::reason::GiveUpReason;
+use crate::sync::Arc;
+use crate::unwind::{self, Contained, Hook};
+
+/// All that a worker needs. It belongs to the worker during an attempt, so the job need not be `Sync`.
+pub(crate) struct Todo<'p, J, T, E> {
+    pub(crate) job: J,
+    /// `None`: the pool's policy, and every error is retried.
+    pub(crate) options: Option<Box<Options<'p, T, E>>>,
+    pub(crate) record: Option<Box<Record<E>>>,
+}
+
+/// The user's function.
+pub(crate) trait Callable<T, E>: Send {
+    fn call(&self) -> Result<T, E>;
+
+    /// A second reference, for a function that may be abandoned while it runs.
+    fn share(&self) -> Option<SharedFn<T, E>> {
+        None
+    }
+}
+
+/// One that runs on one thread at a time.
+pub(crate) struct Plain<F>(pub(crate) F);
+
+impl<F: Fn() -> Result<T, E> + Send, T, E> Callable<T, E> for Plain<F> {
+    fn call(&self) -> Result<T, E> {
+        (self.0)()
+    }
+}
+
+/// One whose attempts have a limit: a stuck one may still run beside the next.
+pub(crate) struct SharedFn<T, E>(Arc<Contained<Box<dyn Fn() -> Result<T, E> + Send + Sync>>>);
+
+impl<T, E> SharedFn<T, E> {
+    pub(crate) fn new(job: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Contained::new(Box::new(job))))
+    }
+}
+
+impl<T, E> Callable<T, E> for SharedFn<T, E> {
+    fn call(&self) -> Result<T, E> {
+        (self.0)()
+    }
+
+    fn share(&self) -> Option<Self> {
+        Some(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl<J, T, E> Todo<'_, J, T, E> {
+    /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
+    pub(crate) fn free(self) -> Option<Box<Record<E>>> {
+        unwind::discard(self.job);
+        unwind::discard(self.options);
+        self.record
+    }
+
+    /// When the job may begin, or begin again.
+    pub(super) fn due(&self) -> Nanos {
+        match (&self.record, &self.options) {
+            (Some(record), _) => record.due,
+            (None, Some(options)) => options.begins,
+            (None, None) => 0,
+        }
+    }
+}
+
+/// What a caller has set for a single job.
+pub(crate) struct Options<'p, T, E> {
+    pub(crate) policy: Option<RetryPolicy>,
+    pub(crate) classify: Hook<dyn Fn(&E) -> Verdict + Send + 'p>,
+    pub(crate) accept: Hook<dyn Fn(&T) -> bool + Send + 'p>,
+    pub(crate) on_retry: Hook<dyn Fn(&(), &AttemptError<E>, NextAttempt) + Send + 'p>,
+    pub(crate) on_give_up: Hook<dyn Fn(&GiveUp<E>) + Send + 'p>,
+    pub(crate) display: Option<fn(&E) -> String>,
+    pub(crate) errors_kept: usize,
+    /// The limit of one attempt, of the whole job, and the time before its first attempt.
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) delay: Duration,
+    // What follows belongs to the running job.
+    pub(crate) this: Option<WeakWork<'p>>,
+    pub(crate) begins: Nanos,
+    pub(crate) deadline: Option<Nanos>,
+    /// The attempt that was abandoned is still to be judged.
+    pub(crate) timed_out: Option<Duration>,
+    /// The job was told to stop while an attempt with a limit was running.
+    pub(crate) told: Option<GiveUpReason>,
+}
+
+impl<T, E> Default for Options<'_, T, E> {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            classify: None,
+            accept: None,
+            on_retry: None,
+            on_give_up: None,
+            display: None,
+            errors_kept: 1,
+            attempt_timeout: None,
+            timeout: None,
+            delay: Duration::ZERO,
+            this: None,
+            begins: 0,
+            deadline: None,
+            timed_out: None,
+            told: None,
+        }
+    }
+}
