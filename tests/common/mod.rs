@@ -29,6 +29,18 @@ pub(crate) fn await_worker(pool: &RetryPool) {
     pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
 }
 
+/// The shortest of up to three runs, fewer if one is `enough`: other programs on the machine can only lengthen a run.
+pub(crate) fn at_best(enough: Duration, mut run: impl FnMut() -> Duration) -> Duration {
+    let mut shortest = Duration::MAX;
+    for _ in 0..3 {
+        shortest = shortest.min(run());
+        if shortest <= enough {
+            break;
+        }
+    }
+    shortest
+}
+
 /// A gate that jobs wait at until the test lets them through, one token for each job.
 #[derive(Clone)]
 pub(crate) struct Gate {
