@@ -4,15 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use crate::cancel::CancelToken;
-use crate::clock::deadline_after;
+use crate::clock::{Clock, Nanos, deadline_after};
 use crate::policy::Verdict;
 use crate::roster::{blocking, current_post};
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// The attempt that the current thread is running.
 ///
 /// It is looked up rather than passed, so that it reaches the code that a job calls. Outside a job it is a detached first
-/// attempt, so a job's function can be called as it is from a test.
+/// attempt, so a job's function can be called as it is from a test. In a child of a [`Supervisor`](crate::Supervisor) it is the
+/// current run: its number counts the starts, and it is told to stop when the child is.
 ///
 /// ```
 /// use retry_pool::{Attempt, RetryPolicy, RetryPool};
@@ -37,6 +38,8 @@ pub struct Attempt {
     deadline: Option<Instant>,
     /// `None` outside a job.
     token: Option<CancelToken>,
+    /// Of a supervised child.
+    heart: Option<Arc<Heart>>,
 }
 
 thread_local! {
@@ -45,6 +48,8 @@ thread_local! {
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     /// What the job itself says of the error that it is about to return.
     static MARK: Cell<Option<Verdict>> = const { Cell::new(None) };
+    /// Of a thread that a supervisor has started.
+    static LIFELINE: RefCell<Option<Lifeline>> = const { RefCell::new(None) };
     static TEXTS: RefCell<Texts> = const { RefCell::new(Texts { job_name: None, previous_error: None }) };
 }
 
@@ -53,6 +58,42 @@ thread_local! {
 pub(crate) struct Texts {
     pub(crate) job_name: Option<Arc<str>>,
     pub(crate) previous_error: Option<Arc<str>>,
+}
+
+/// What links a supervised child's thread with its supervisor: the one tells it to stop, by the other it says that it lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Lifeline {
+    pub(crate) token: CancelToken,
+    pub(crate) heart: Arc<Heart>,
+}
+
+/// When a child last said that it lives.
+#[derive(Debug)]
+pub(crate) struct Heart {
+    clock: Clock,
+    last: AtomicU64,
+}
+
+impl Lifeline {
+    pub(crate) fn new(clock: Clock, now: Nanos) -> Self {
+        let last = AtomicU64::new(now);
+        Self {
+            token: CancelToken::new(),
+            heart: Arc::new(Heart { clock, last }),
+        }
+    }
+}
+
+impl Heart {
+    pub(crate) fn last_beat(&self) -> Nanos {
+        // ORDERING: a time, which publishes nothing else.
+        self.last.load(Ordering::Relaxed)
+    }
+
+    fn beat(&self) {
+        // ORDERING: see `last_beat`.
+        self.last.store(self.clock.now(), Ordering::Relaxed);
+    }
 }
 
 impl Attempt {
@@ -67,13 +108,21 @@ impl Attempt {
             job_name,
             previous_error,
         } = texts;
+        let (token, heart) = match current_post() {
+            Some(post) => (Some(post.token()), None),
+            None => match LIFELINE.try_with(|lifeline| lifeline.borrow().clone()) {
+                Ok(Some(lifeline)) => (Some(lifeline.token), Some(lifeline.heart)),
+                _ => (None, None),
+            },
+        };
         Self {
             number: NUMBER.get(),
             last: LAST.get(),
             job_name,
             previous_error,
             deadline: DEADLINE.get(),
-            token: current_post().map(|post| post.token()),
+            token,
+            heart,
         }
     }
 
@@ -155,6 +204,23 @@ impl Attempt {
         !self.cancel_token().wait_until(deadline_after(time))
     }
 
+    /// Says that a supervised child lives. One that has a [`heartbeat`](crate::ChildOptions::heartbeat) and is silent for longer is told to
+    /// stop, and counts as failed. Costs a reading of the clock. Anywhere else this does nothing.
+    ///
+    /// ```
+    /// # use retry_pool::Attempt;
+    /// let attempt = Attempt::current();
+    /// for _part in 0..10 {
+    ///     attempt.beat();
+    ///     // … work on it
+    /// }
+    /// ```
+    pub fn beat(&self) {
+        if let Some(heart) = &self.heart {
+            heart.beat();
+        }
+    }
+
     /// Marks the error that the running attempt is about to return as permanent: the job ends as
     /// [`Permanent`](crate::GiveUpReason::Permanent), whatever predicate it has. The error itself stays as it is, so its type needs
     /// no wrapper. Outside a job this does nothing. What is marked is the attempt: if it goes on and returns another error, that one is
@@ -182,6 +248,12 @@ impl Attempt {
     pub fn retry_after<E>(delay: Duration, error: E) -> E {
         MARK.set(Some(Verdict::RetryAfter(delay)));
         error
+    }
+
+    /// Links the current thread, which runs a child and nothing else, with its supervisor.
+    pub(crate) fn supervise(lifeline: Lifeline) {
+        lifeline.heart.beat();
+        LIFELINE.set(Some(lifeline));
     }
 
     /// Makes the given attempt the current one while `f` runs, and returns what the job said of its error. `f` does not unwind.

@@ -1,6 +1,7 @@
 //! The arithmetic of delays: pure functions in saturating nanoseconds, without a clock and without a generator's state.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use crate::clock::{Nanos, nanos};
@@ -222,6 +223,11 @@ pub(crate) fn mix(seed: u64, job: u64, attempt: u32) -> u64 {
     };
     let keyed = scramble(seed.wrapping_add(job.wrapping_mul(GOLDEN)));
     scramble(keyed.wrapping_add(u64::from(attempt).wrapping_mul(GOLDEN)))
+}
+
+/// A seed for those who ask for none.
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(test)]

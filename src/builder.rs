@@ -1,10 +1,10 @@
 //! How a pool is built: every default and every refusal.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::thread;
 
+use crate::backoff::random_seed;
 use crate::crew::{Settings, ThreadHook};
 use crate::error::BuildError;
 use crate::observe::{Observer, Watcher};
@@ -195,9 +195,7 @@ impl RetryPoolBuilder {
         Ok(Settings {
             threads,
             policy: self.policy.clone(),
-            seed: self
-                .seed
-                .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+            seed: self.seed.unwrap_or_else(random_seed),
             capacity: self.capacity,
             max_stuck: self.max_stuck.unwrap_or((4 * threads).max(16)),
             on_thread_start: self.on_thread_start.clone(),

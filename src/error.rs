@@ -87,6 +87,67 @@ impl From<PolicyError> for BuildError {
     }
 }
 
+/// What a [`Supervisor`](crate::Supervisor) refuses, or failed of.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// No child has this name, or it has been removed.
+    #[error("there is no child named {0:?}")]
+    UnknownChild(String),
+    /// Another child has this name. That of a removed child is free once its last run has ended.
+    #[error("there is a child named {0:?} already")]
+    DuplicateName(String),
+    /// A child without a name could not be asked for.
+    #[error("the name of a child is empty")]
+    EmptyName,
+    /// The name, of a child or of the supervisor, contains a NUL byte, which the operating system refuses for a thread's.
+    #[error("the name {0:?} contains a NUL byte")]
+    NulInName(String),
+    /// A setting that would make no sense as 0.
+    #[error("child {child:?}: {setting} is 0: {must}")]
+    ZeroSetting {
+        /// The name of the child.
+        child: String,
+        /// The setting, by the name of its method.
+        setting: &'static str,
+        /// What it must be, and why.
+        must: &'static str,
+    },
+    /// A child that keeps failing would be restarted thousands of times a second.
+    #[error(
+        "child {0:?}: restarts without a delay and without a limit are a hot loop: \
+         set a delay, max_restarts or max_consecutive, or allow it by hot_loop_ok() on the policy"
+    )]
+    HotLoop(String),
+    /// The policy of a child's delays contradicts itself.
+    #[error("child {child:?}: delay: {error}")]
+    Policy {
+        /// The name of the child.
+        child: String,
+        /// What is wrong with it.
+        error: PolicyError,
+    },
+    /// The supervisor has been shut down.
+    #[error("the supervisor has been shut down")]
+    ShutDown,
+    /// The operating system refused to start the supervisor's own thread. No child has been started.
+    #[error("thread {name} could not be started")]
+    Spawn {
+        /// The name of the thread that was refused.
+        name: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A child gave up that was told to [`Escalate`](crate::OnGiveUp::Escalate).
+    #[error("child {child:?} gave up: {error}")]
+    Escalated {
+        /// The name of the child.
+        child: String,
+        /// The text of its last error.
+        error: String,
+    },
+}
+
 /// A job that was not accepted; returned by [`RetryPool::try_submit`](crate::RetryPool::try_submit) with the job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -52,9 +52,10 @@
 //! | stop at the first failures | [`FailFast`] |
 //! | later, or again and again | [`Job::delay`], [`RetryPool::every`] |
 //! | jobs that borrow | [`scope`](fn@scope) |
+//! | long-running threads that come back when they fail | [`Supervisor`], [`ChildOptions`] |
+//! | be told what happens | [`Observer`] |
 //! | limit the retries of many jobs together | [`RetryBudget`] |
-//! | everything about retrying | the [guide] |
-//! | be told of each step | [`Observer`] |
+//! | everything about retrying, and about supervision | the [guide], and its [second part](guide::supervision) |
 //! | what has the pool done? | [`RetryPool::stats`], [`AsCompleted::progress`] |
 //! | the end | [`RetryPool::close`], [`RetryPool::shutdown`], [`RetryPool::shutdown_timeout`], [`RetryPool::shutdown_now`], drop |
 //!
@@ -126,6 +127,8 @@ mod scope;
 mod builder;
 
 mod periodic;
+
+mod supervisor;
 
 mod single;
 
@@ -208,7 +211,7 @@ pub use cancel::CancelToken;
 pub use channel::BatchSender;
 pub use completed::AsCompleted;
 pub use completion::Completion;
-pub use error::{BuildError, PolicyError, SendError, TimedOut, TrySubmitError};
+pub use error::{BuildError, PolicyError, SendError, SupervisorError, TimedOut, TrySubmitError};
 pub use finished::{Finished, HandlesCompleted, Until, Waited, as_completed, wait_for};
 pub use give_up::{AttemptError, FailedAttempt, GiveUp};
 pub use handle::{JobHandle, ScopedHandle};
@@ -218,7 +221,7 @@ pub use judge::NextAttempt;
 pub use lane::FailFast;
 #[cfg(feature = "log")]
 pub use observe::LogObserver;
-pub use observe::{FailureEvent, JobEvent, Observer, WorkerEvent};
+pub use observe::{ChildEvent, FailureEvent, JobEvent, Observer, WorkerEvent};
 pub use panic::Panic;
 pub use periodic::Periodic;
 pub use policy::{PanicPolicy, Requeue, RetryPolicy, Verdict};
@@ -228,3 +231,7 @@ pub use report::{BatchReport, Progress};
 pub use scope::{ScopedPool, scope};
 pub use single::Job;
 pub use stats::Stats;
+pub use supervisor::{
+    Child, ChildError, ChildExit, ChildOptions, ChildState, ChildStatus, OnGiveUp, Restart,
+    Strategy, Supervisor, SupervisorBuilder, SupervisorReport,
+};

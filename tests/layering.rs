@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in reading order, from the public face down to the primitives.
-const FLOORS: [&str; 39] = [
+const FLOORS: [&str; 40] = [
     "pool",
     "scope",
     "builder",
     "periodic",
+    "supervisor",
     "single",
     "batch",
     "in_order",

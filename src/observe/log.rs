@@ -1,14 +1,17 @@
 //! An observer that writes to the `log` facade.
 
-use super::{FailureEvent, JobEvent, Observer, WorkerEvent};
+use std::time::Duration;
+
+use super::{ChildEvent, FailureEvent, JobEvent, Observer, WorkerEvent};
 use crate::reason::GiveUpReason;
 
 /// Writes to the [`log`](https://docs.rs/log) facade who failed, what is retried and what is given up. With the feature `log`.
 ///
 /// | level | what |
 /// |---|---|
-/// | `error` | a job gave up |
-/// | `warn` | an attempt failed; a worker is stuck |
+/// | `error` | a job or a child gave up |
+/// | `warn` | an attempt or a child failed; a worker is stuck |
+/// | `info` | a child is started, restarted, or has ended |
 /// | `debug` | workers come and go |
 /// | `trace` | a job was accepted, an attempt started, a job succeeded |
 ///
@@ -75,5 +78,45 @@ impl Observer for LogObserver {
 
     fn worker_stopped(&self, worker: &WorkerEvent) {
         log::debug!("worker {} stopped", worker.number());
+    }
+
+    fn child_started(&self, event: &ChildEvent<'_>) {
+        log::info!("{}: start {}", Child(event), event.start());
+    }
+
+    fn child_failed(&self, event: &ChildEvent<'_>) {
+        let error = event.error().unwrap_or_default();
+        log::warn!("{}: start {} failed: {error}", Child(event), event.start());
+    }
+
+    fn child_restarting(&self, event: &ChildEvent<'_>) {
+        let delay = event.delay().unwrap_or(Duration::ZERO);
+        log::info!("{}: restarted in {delay:.1?}", Child(event));
+    }
+
+    fn child_gave_up(&self, event: &ChildEvent<'_>) {
+        let error = event.error().unwrap_or_default();
+        log::error!(
+            "{}: gave up at start {}: {error}",
+            Child(event),
+            event.start()
+        );
+    }
+
+    fn child_completed(&self, event: &ChildEvent<'_>) {
+        log::info!("{}: completed", Child(event));
+    }
+
+    fn child_stopped(&self, event: &ChildEvent<'_>) {
+        log::info!("{}: stopped", Child(event));
+    }
+}
+
+/// Which child of which group.
+struct Child<'a>(&'a ChildEvent<'a>);
+
+impl std::fmt::Display for Child<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: child {}", self.0.supervisor(), self.0.name())
     }
 }

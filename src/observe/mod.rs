@@ -13,10 +13,11 @@ use crate::unwind::{self, Contained};
 #[cfg(feature = "log")]
 pub use self::log::LogObserver;
 
-/// Is told what happens in a pool: for logs, metrics and tests. Every method does nothing unless it is written.
+/// Is told what happens in a pool or in a supervisor's group: for logs, metrics and tests. Every method does nothing unless it is written.
 ///
-/// The methods are called on the thread on which it happens, which they hold up: a worker, a caller, never the timer. No lock of the pool
-/// is held, so they may call it; a panic is contained. What concerns one job comes in its order: accepted, then started and failed for
+/// A pool calls them on the thread on which it happens, which they hold up: a worker, a caller, never the timer. A supervisor calls them
+/// on its own thread, one after the other, after it has started and stopped what was to be; it does nothing else meanwhile. No lock is
+/// held, so they may ask, and command, whom they observe; a panic is contained. What concerns one job comes in its order: accepted, then started and failed for
 /// each attempt, then settled. Without an observer nothing is paid for this.
 ///
 /// ```
@@ -74,6 +75,36 @@ pub trait Observer: Send + Sync {
     /// A worker's thread ends.
     fn worker_stopped(&self, worker: &WorkerEvent) {
         let _ = worker;
+    }
+
+    /// A child's thread has been started.
+    fn child_started(&self, event: &ChildEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A run of a child has failed: an error, a panic, a heart that stopped, or a thread that the system refused.
+    fn child_failed(&self, event: &ChildEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A run of a child has ended, and the child is to be started again after [`delay`](ChildEvent::delay).
+    fn child_restarting(&self, event: &ChildEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A child has failed and is not restarted any more.
+    fn child_gave_up(&self, event: &ChildEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A child has ended by itself and in good order, and is not restarted.
+    fn child_completed(&self, event: &ChildEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A child has ended, or will not be started, because it was told to stop.
+    fn child_stopped(&self, event: &ChildEvent<'_>) {
+        let _ = event;
     }
 }
 
@@ -176,6 +207,48 @@ impl WorkerEvent {
     #[must_use]
     pub fn replaced(&self) -> bool {
         self.replaced
+    }
+}
+
+/// What an [`Observer`] is told of a child.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildEvent<'a> {
+    pub(crate) supervisor: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) start: u64,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) delay: Option<Duration>,
+}
+
+impl<'a> ChildEvent<'a> {
+    /// The name of the supervisor.
+    #[must_use]
+    pub fn supervisor(&self) -> &'a str {
+        self.supervisor
+    }
+
+    /// The name of the child.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// How often the child has been started, this run included; 0 before the first start.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The text of the error: in `child_failed` and `child_gave_up`.
+    #[must_use]
+    pub fn error(&self) -> Option<&'a str> {
+        self.error
+    }
+
+    /// How long the child waits before it is started again: in `child_restarting`; zero for at once.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.delay
     }
 }
 

@@ -336,6 +336,25 @@ impl RetryPolicy {
         }
     }
 
+    /// The delays alone, for those who have limits of their own.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate); [`HotLoop`](PolicyError::HotLoop) for `immediate()` unless it is `limited` otherwise.
+    pub(crate) fn without_limits(&self, limited: bool) -> Result<Self, PolicyError> {
+        if self.max_attempts == Some(0) {
+            return Err(PolicyError::ZeroAttempts);
+        }
+        let delays = Self {
+            max_attempts: None,
+            max_elapsed: None,
+            budget: None,
+            hot_loop_ok: self.hot_loop_ok || limited,
+            ..self.clone()
+        };
+        delays.validate()?;
+        Ok(delays)
+    }
+
     pub(crate) fn place(&self) -> Requeue {
         self.requeue
     }

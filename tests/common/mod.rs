@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use retry_pool::{RetryPolicy, RetryPool};
+use retry_pool::{Attempt, RetryPolicy, RetryPool};
 
 /// A pool that retries at once.
 pub(crate) fn pool(threads: usize) -> RetryPool {
@@ -128,4 +128,20 @@ pub(crate) fn resident() -> usize {
         .parse::<usize>()
         .unwrap()
         * 1_024
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// The current child stays until it is told to stop.
+pub(crate) fn stay() -> Result<(), String> {
+    Attempt::current().sleep(Duration::MAX);
+    Ok(())
 }

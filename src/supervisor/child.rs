@@ -1,0 +1,200 @@
+//! One child as it is described, and its function as its runs call it.
+
+use std::fmt;
+
+use super::options::{ChildExit, ChildOptions, Settings, check_name};
+use super::rules::{Ending, Span, in_a_row};
+use super::status::text_of;
+use crate::attempt::{Attempt, Texts};
+use crate::backoff::RetryState;
+use crate::clock::{Clock, Nanos};
+use crate::error::SupervisorError;
+use crate::panic::Panic;
+use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
+use crate::sync::Arc;
+use crate::unwind::{self, Contained};
+
+/// A child of a [`Supervisor`](crate::Supervisor): a name, a function, and how its errors are judged. For those that need more than
+/// [`SupervisorBuilder::child_with`](crate::SupervisorBuilder::child_with) takes.
+///
+/// ```
+/// use std::io::{Error, ErrorKind};
+/// use retry_pool::{Child, ChildState, Supervisor};
+///
+/// let listen = Child::new("listen", || Err::<(), _>(Error::from(ErrorKind::PermissionDenied)))
+///     .retry_if(|error| error.kind() != ErrorKind::PermissionDenied);
+/// let supervisor = Supervisor::builder().with(listen).start()?;
+/// supervisor.join();
+/// let status = supervisor.child("listen").unwrap();
+/// assert_eq!((status.state(), status.starts()), (ChildState::GaveUp, 1));
+/// # Ok::<(), retry_pool::SupervisorError>(())
+/// ```
+#[must_use = "a child does nothing until it is given to a supervisor"]
+pub struct Child<E> {
+    name: String,
+    options: ChildOptions,
+    function: Box<dyn Fn() -> Result<ChildExit, E> + Send>,
+    classify: Option<Box<dyn Fn(&E) -> Verdict + Send>>,
+}
+
+impl<E: fmt::Display + 'static> Child<E> {
+    /// A child with the default options. `function` keeps its parameters and is called anew at each start, one call at a time.
+    pub fn new<F, R>(name: impl Into<String>, function: F) -> Self
+    where
+        F: Fn() -> Result<R, E> + Send + 'static,
+        R: Into<ChildExit>,
+    {
+        Self {
+            name: name.into(),
+            options: ChildOptions::new(),
+            function: Box::new(move || function().map(Into::into)),
+            classify: None,
+        }
+    }
+
+    /// How the child is treated. Default: [`ChildOptions::new`].
+    pub fn options(self, options: ChildOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Which errors are worth a restart; with any other the child gives up. A child can also say so itself, by
+    /// [`Attempt::permanent`]. Default: all.
+    pub fn retry_if(self, retry: impl Fn(&E) -> bool + Send + 'static) -> Self {
+        self.classify(move |error| {
+            if retry(error) {
+                Verdict::Retry
+            } else {
+                Verdict::GiveUp
+            }
+        })
+    }
+
+    /// What is to be made of an error. [`Verdict::RetryAfter`] is the least delay before the restart. Default: [`Verdict::Retry`].
+    pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
+        Self {
+            classify: Some(Box::new(classify)),
+            ..self
+        }
+    }
+
+    /// Checks the settings and hides the type of the error.
+    pub(super) fn plan(self) -> Result<Planned, SupervisorError> {
+        if self.name.is_empty() {
+            return Err(SupervisorError::EmptyName);
+        }
+        check_name(&self.name)?;
+        let (settings, policy) = self.options.check(&self.name)?;
+        let (function, classify) = (self.function, self.classify);
+        let call = move || match function() {
+            Ok(exit) => Outcome::Returned(exit),
+            Err(error) => {
+                let error = Contained::new(error);
+                let verdict = classify.as_ref().map_or(Verdict::Retry, |f| f(&error));
+                Outcome::Failed(text_of(&*error), verdict)
+            }
+        };
+        Ok(Planned {
+            name: self.name.into(),
+            settings,
+            ward: Ward {
+                function: Contained::new(Box::new(call)),
+                policy,
+                retry: RetryState::new(),
+            },
+        })
+    }
+}
+
+impl<E> fmt::Debug for Child<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A child whose settings were found good.
+pub(super) struct Planned {
+    pub(super) name: Arc<str>,
+    pub(super) settings: Settings,
+    pub(super) ward: Ward,
+}
+
+/// Whatever of a child is the user's code: called and dropped on the child's own threads, or on that of a caller.
+pub(super) struct Ward {
+    function: Contained<Box<dyn Fn() -> Outcome + Send>>,
+    /// It may have an iterator of the user's.
+    policy: RetryPolicy,
+    retry: RetryState,
+}
+
+enum Outcome {
+    Returned(ChildExit),
+    Failed(Arc<str>, Verdict),
+}
+
+/// What a run is told when it begins.
+pub(super) struct Brief {
+    pub(super) texts: Texts,
+    /// Which start this is.
+    pub(super) start: u64,
+    /// Restarts in a row before it.
+    pub(super) in_a_row: u32,
+    pub(super) stable_after: Nanos,
+    pub(super) seed: u64,
+    /// The child's number, for the jitter.
+    pub(super) child: u64,
+}
+
+impl Ward {
+    /// Runs the child once, on the current thread.
+    pub(super) fn run(&mut self, brief: &Brief, clock: &Clock) -> Ending {
+        let begun = clock.now();
+        let number = u32::try_from(brief.start).unwrap_or(u32::MAX);
+        let (result, mark) =
+            Attempt::during(number, false, Some(brief.texts.clone()), None, || {
+                unwind::catch(&**self.function)
+            });
+        let uptime = clock.now().saturating_sub(begun);
+        let (outcome, mark) = match result {
+            Ok(outcome) => (outcome, mark),
+            Err(payload) => {
+                let panic = Panic::new(payload, None);
+                (Outcome::Failed(text_of(&panic), Verdict::Retry), None)
+            }
+        };
+        let verdict = match outcome {
+            Outcome::Returned(_) => Verdict::Retry,
+            Outcome::Failed(_, verdict) => mark.unwrap_or(verdict),
+        };
+        let delay = self.delay(brief, uptime, verdict);
+        let run = Span { uptime, delay };
+        match outcome {
+            Outcome::Returned(exit) => Ending::Returned { exit, run },
+            Outcome::Failed(error, _) => Ending::Failed { error, run },
+        }
+    }
+
+    /// The delay after a run, by the policy; `None` to give up.
+    fn delay(&mut self, brief: &Brief, uptime: Nanos, verdict: Verdict) -> Option<Nanos> {
+        let attempt = in_a_row(brief.in_a_row, uptime, brief.stable_after);
+        if attempt == 1 {
+            self.retry = RetryState::new();
+        }
+        let draw = Draw {
+            seed: brief.seed,
+            job: brief.child,
+            attempt,
+        };
+        let decided = unwind::catch(|| self.policy.decide(draw, &mut self.retry, 0, verdict));
+        match decided {
+            Ok(Decision::Retry { delay, .. }) => Some(delay),
+            Ok(Decision::GiveUp(_)) => None,
+            Err(payload) => {
+                unwind::discard(payload);
+                None
+            }
+        }
+    }
+}

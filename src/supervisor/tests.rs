@@ -1,0 +1,175 @@
+//! The state machine without threads and without a clock.
+
+use std::time::Duration;
+
+use super::child::{Child, Ward};
+use super::options::{ChildOptions, Strategy};
+use super::rules::{Ending, Span};
+use super::slot::{Phase, Slot, Wish};
+use super::state::State;
+use super::status::ChildState;
+use crate::clock::{Clock, Nanos};
+use crate::policy::RetryPolicy;
+
+const MS: Nanos = 1_000_000;
+
+/// A supervisor without threads: who is started begins at once.
+struct Bench {
+    state: State,
+    wards: Vec<Ward>,
+}
+
+fn bench(strategy: Strategy, options: &[&ChildOptions]) -> Bench {
+    let mut state = State::new(strategy, true, Clock::new());
+    for (id, options) in (0..).zip(options) {
+        let child = Child::new(format!("{id}"), || Ok::<_, String>(()));
+        let planned = child.options((*options).clone()).plan().unwrap();
+        state.slots.push(Slot::new(id, planned));
+    }
+    let wards = Vec::new();
+    Bench { state, wards }
+}
+
+fn fixed(delay: u64) -> ChildOptions {
+    let policy = RetryPolicy::fixed(Duration::from_millis(delay));
+    ChildOptions::new().delay(policy)
+}
+
+impl Bench {
+    /// Takes a turn; gives who was told and who was started, each by id.
+    fn turn(&mut self, now: Nanos) -> (Vec<u64>, Vec<u64>) {
+        let told_before = self.told();
+        let turn = self.state.turn(now);
+        for start in &turn.start {
+            let slot = self.state.slot(start.id).unwrap();
+            self.wards.extend(slot.ward.take());
+            slot.run(start.generation).unwrap().begun = Some(now);
+        }
+        let told = self.told().into_iter();
+        let told = told.filter(|id| !told_before.contains(id)).collect();
+        (told, turn.start.iter().map(|start| start.id).collect())
+    }
+
+    fn told(&self) -> Vec<u64> {
+        let slots = self.state.slots.iter();
+        let told =
+            slots.filter(|slot| matches!(&slot.phase, Phase::Active(run) if run.told.is_some()));
+        told.map(|slot| slot.id).collect()
+    }
+
+    /// The run of a child ends: with a failure whose policy says this delay.
+    fn fail(&mut self, id: u64, delay: Nanos) {
+        let slot = self.state.slot(id).unwrap();
+        let run = Span {
+            uptime: 0,
+            delay: Some(delay),
+        };
+        let error = "x".into();
+        slot.run(slot.generation).unwrap().ended = Some(Ending::Failed { error, run });
+    }
+
+    fn shown(&mut self, id: u64) -> ChildState {
+        let clock = self.state.clock;
+        self.state.slot(id).unwrap().status(&clock).state()
+    }
+}
+
+#[test]
+fn a_restart_is_due_when_its_delay_is_over_and_not_before() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    assert_eq!(bench.turn(0).1, [0]);
+    bench.fail(0, 10 * MS);
+    assert!(bench.turn(5 * MS).1.is_empty());
+    assert!(matches!(bench.shown(0), ChildState::Backoff { .. }));
+    assert!(bench.turn(15 * MS - 1).1.is_empty());
+    assert_eq!(bench.turn(15 * MS).1, [0]);
+    assert!(bench.turn(99 * MS).1.is_empty());
+}
+
+#[test]
+fn a_stop_takes_the_due_restart_with_it() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    bench.fail(0, 10 * MS);
+    bench.turn(0);
+    bench.state.slot(0).unwrap().wish = Some(Wish::Stop);
+    assert_eq!(bench.shown(0), ChildState::Stopped);
+    // Stop and restart are seen in one turn, late: the stop counts.
+    assert!(bench.turn(20 * MS).1.is_empty());
+    assert!(bench.turn(99 * MS).1.is_empty());
+    assert!(bench.state.is_settled() || bench.state.telling);
+}
+
+#[test]
+fn a_run_that_goes_on_blocks_its_own_next_start() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    bench.state.slot(0).unwrap().wish = Some(Wish::Restart);
+    assert_eq!(bench.turn(MS), (vec![0], vec![]));
+    assert!(bench.turn(3_600_000 * MS).1.is_empty());
+    assert_eq!(bench.shown(0), ChildState::Stopping);
+    bench.fail(0, 10 * MS);
+    // It was told to stop: that is no failure, and has no delay.
+    assert_eq!(bench.turn(3_600_000 * MS).1, [0]);
+}
+
+#[test]
+fn a_thread_of_another_generation_finds_no_run() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    bench.fail(0, 0);
+    assert_eq!(bench.turn(MS).1, [0]);
+    let slot = bench.state.slot(0).unwrap();
+    assert!(slot.run(1).is_none() && slot.run(2).is_some());
+}
+
+#[test]
+fn a_group_starts_when_all_have_ended_or_had_their_grace() {
+    let grace = |ms| fixed(10).grace(Duration::from_millis(ms));
+    let children = [&grace(100), &grace(50), &grace(100), &grace(100)];
+    let mut bench = bench(Strategy::OneForAll, &children);
+    assert_eq!(bench.turn(0).1, [0, 1, 2, 3]);
+    bench.fail(2, 10 * MS);
+    assert_eq!(bench.turn(0), (vec![3], vec![]));
+    bench.fail(3, 0);
+    assert_eq!(bench.turn(20 * MS), (vec![1], vec![]));
+    assert_eq!(bench.state.turn(20 * MS).next, Some(70 * MS));
+    // The second child does not heed its token; after its grace the first one is told.
+    assert_eq!(bench.turn(70 * MS), (vec![0], vec![]));
+    bench.fail(0, 0);
+    assert_eq!(bench.turn(80 * MS), (vec![], vec![0, 2, 3]));
+    assert_eq!(bench.shown(1), ChildState::Stopping);
+    bench.fail(1, 0);
+    assert_eq!(bench.turn(90 * MS), (vec![], vec![1]));
+}
+
+#[test]
+fn in_a_shutdown_each_holds_the_others_up_for_its_share_at_most() {
+    let options = fixed(10).grace(Duration::from_secs(3_600));
+    let mut bench = bench(Strategy::OneForOne, &[&options; 3]);
+    bench.turn(0);
+    bench.state.shutdown = Some(90 * MS);
+    assert_eq!(bench.turn(0).0, [2]);
+    assert!(bench.turn(30 * MS - 1).0.is_empty());
+    assert_eq!(bench.turn(30 * MS).0, [1]);
+    assert_eq!(bench.turn(60 * MS).0, [0]);
+    for id in 0..3 {
+        assert!(!bench.state.turn(99 * MS).over);
+        bench.fail(id, 0);
+    }
+    let turn = bench.state.turn(99 * MS);
+    assert!(turn.over && turn.start.is_empty());
+}
+
+#[test]
+fn a_silent_child_is_told_once_and_judged_when_it_ends() {
+    let options = fixed(10).heartbeat(Duration::from_millis(5));
+    let mut bench = bench(Strategy::OneForOne, &[&options]);
+    bench.turn(0);
+    assert_eq!(bench.state.turn(MS).next, Some(5 * MS));
+    assert_eq!(bench.turn(5 * MS).0, [0]);
+    assert_eq!(bench.state.turn(6 * MS).next, None);
+    bench.fail(0, 10 * MS);
+    assert!(bench.turn(7 * MS).1.is_empty());
+    assert_eq!(bench.turn(17 * MS).1, [0]);
+}
