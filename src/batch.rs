@@ -273,7 +273,6 @@ where
             share,
             token: token.map_or_else(CancelToken::new, |token| token.child()),
             deadline,
-            attempt_timeout: options.attempt_timeout,
             errors_kept: options.errors_kept,
             observer: crew.settings.observer.clone(),
         };

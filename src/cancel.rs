@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::park::Parker;
 use crate::reason::GiveUpReason;
-use crate::sync::{Arc, AtomicBool, AtomicU8, Mutex, Ordering, Weak};
+use crate::sync::{Arc, AtomicBool, AtomicU8, Mutex, Ordering, Weak, fence};
 
 /// A flag that is set once, and told to whoever holds a clone or a child of it: the way to stop a batch from outside, and for a job to
 /// see that it should stop.
@@ -118,6 +118,15 @@ impl CancelToken {
 
     /// Cancels the token unless it is cancelled already; the first reason stays.
     pub(crate) fn cancel_for(&self, reason: GiveUpReason) {
+        let listeners = self.cancel_quietly(reason);
+        listeners
+            .into_iter()
+            .for_each(|listener| listener.cancelled(reason));
+    }
+
+    /// As `cancel_for`, but leaves it to the caller to call the listeners.
+    pub(crate) fn cancel_quietly(&self, reason: GiveUpReason) -> Vec<Arc<dyn Listener>> {
+        let mut listeners = Vec::new();
         let mut tokens = vec![Arc::clone(&self.inner)];
         // A loop, since a family may be deeper than a stack.
         while let Some(inner) = tokens.pop() {
@@ -134,9 +143,9 @@ impl CancelToken {
             };
             links.sleepers.iter().for_each(|sleeper| sleeper.unpark());
             tokens.extend(links.children.iter().filter_map(Weak::upgrade));
-            let listeners = links.listeners.iter().filter_map(Weak::upgrade);
-            listeners.for_each(|listener| listener.cancelled(reason));
+            listeners.extend(links.listeners.iter().filter_map(Weak::upgrade));
         }
+        listeners
     }
 
     /// Waits until the token is cancelled, at the longest until `deadline`. False if that came first.
@@ -184,11 +193,13 @@ impl CancelToken {
 
     /// Is this the only reference to an uncancelled token that never had children or listeners? Then it can serve the next job.
     pub(crate) fn is_unused(&self) -> bool {
-        // ORDERING: who linked had a reference, and dropping it came before the count is seen to be 1; a canceller that is about to
-        // act holds one, too, taken under a lock that the asker has taken since.
-        Arc::strong_count(&self.inner) == 1
-            && !self.inner.linked.load(Ordering::Relaxed)
-            && !self.is_cancelled()
+        if Arc::strong_count(&self.inner) != 1 {
+            return false;
+        }
+        // ORDERING: Acquire, with the Release of those who dropped their references: what they linked before is seen. A canceller that
+        // is about to act holds a reference, taken under a lock that the asker has taken since.
+        fence(Ordering::Acquire);
+        !self.inner.linked.load(Ordering::Relaxed) && !self.is_cancelled()
     }
 }
 

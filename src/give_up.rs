@@ -107,11 +107,11 @@ impl<E: fmt::Debug> fmt::Debug for FailedAttempt<E> {
 pub(crate) struct Record<E> {
     pub(crate) retry: RetryState,
     reason: GiveUpReason,
-    elapsed: Nanos,
-    /// When the next attempt is due; 0 for at once.
-    pub(crate) due: Nanos,
+    /// While the job waits, when it is due (0: at once); the limit of an abandoned attempt, where `expired`; at the end, how long it took. One
+    /// field, since a million may be parked.
+    time: Nanos,
     /// The attempt that ran was abandoned and is still to be judged.
-    pub(crate) expired: bool,
+    expired: bool,
     /// What was paid for the retry that is pending; paid back when the record goes without it.
     pub(crate) charge: Option<Charge>,
     last: Option<FailedAttempt<E>>,
@@ -128,8 +128,7 @@ impl<E> Record<E> {
         Box::new(Self {
             retry: RetryState::new(),
             reason: GiveUpReason::Cancelled,
-            elapsed: 0,
-            due: 0,
+            time: 0,
             expired: false,
             charge: None,
             last: None,
@@ -160,9 +159,34 @@ impl<E> Record<E> {
         self.last.as_ref().map(FailedAttempt::error)
     }
 
+    /// When the next attempt is due; 0 for at once.
+    pub(crate) fn due(&self) -> Nanos {
+        self.time
+    }
+
+    pub(crate) fn set_due(&mut self, due: Nanos) {
+        self.time = due;
+    }
+
+    /// The attempt with this limit was abandoned.
+    pub(crate) fn expire(&mut self, limit: Nanos) {
+        (self.time, self.expired) = (limit, true);
+    }
+
+    /// Is there an abandoned attempt to be judged?
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expired
+    }
+
+    /// The limit of the abandoned attempt that is to be judged, which is now the caller's business.
+    pub(crate) fn take_expired(&mut self) -> Option<Duration> {
+        let limit = Duration::from_nanos(self.time);
+        std::mem::take(&mut self.expired).then_some(limit)
+    }
+
     pub(crate) fn give_up(mut self: Box<Self>, reason: GiveUpReason, elapsed: Nanos) -> GiveUp<E> {
         self.reason = reason;
-        self.elapsed = elapsed;
+        self.time = elapsed;
         // If it is unspent, it is paid back.
         self.charge = None;
         GiveUp { record: self }
@@ -185,7 +209,7 @@ impl<E> GiveUp<E> {
     /// The time from the job's acceptance to its end.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.record.elapsed)
+        Duration::from_nanos(self.record.time)
     }
 
     /// The error that the last attempt returned; `None` if it returned none (it panicked, timed out, or its value was rejected), or

@@ -117,12 +117,7 @@ impl<'p> Work<'p> for Shared {
         };
         let called = crew.clock.now();
         let own = post.swap_token(self.token.clone());
-        // It is no job that was admitted, but it may wait for some, and lend a permit meanwhile.
-        crew.roster.permits.force(1);
-        post.set_holding(true);
         let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(&**function));
-        post.set_holding(false);
-        crew.roster.permits.release(1);
         drop(post.swap_token(own));
         if let Err(payload) = result {
             unwind::discard(payload);

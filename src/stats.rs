@@ -12,6 +12,8 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) accepted: Count,
+    /// Of those, the ones that were refused after all.
+    pub(crate) refused: Count,
     pub(crate) succeeded: Count,
     pub(crate) retries: Count,
     gave_up: [Count; GiveUpReason::COUNT],
@@ -31,12 +33,6 @@ impl Count {
     pub(crate) fn add(&self, n: u64) -> u64 {
         // ORDERING: see `bump`; SeqCst, because `Crew::admit` looks at the phase after it.
         self.0.fetch_add(n, Ordering::SeqCst)
-    }
-
-    /// Takes back what `add` counted too early.
-    pub(crate) fn take_back(&self, n: u64) {
-        // ORDERING: see `bump`.
-        self.0.fetch_sub(n, Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -109,7 +105,9 @@ impl Stats {
     }
 
     pub(crate) fn add_accepted(&mut self, counts: &Counts) {
-        self.accepted += counts.accepted.get();
+        // First, so that none is missing among the accepted ones.
+        let refused = counts.refused.get();
+        self.accepted += counts.accepted.get() - refused;
     }
 
     /// Jobs accepted: single jobs, inputs of batches that were admitted, and resubmissions.

@@ -9,7 +9,6 @@ use std::collections::BinaryHeap;
 
 use crate::clock::{Clock, Nanos};
 use crate::sync::{Condvar, Mutex, wait_until};
-use crate::unwind;
 
 /// How many due entries are fired before the lock is offered to those who park.
 const BITE: usize = 64;
@@ -56,8 +55,9 @@ impl<K: Key> Timer<K> {
         }
     }
 
-    /// Has `key` fired at `due`, never earlier; gives it back if the timer has been stopped.
-    pub(crate) fn insert(&self, due: Nanos, key: K) -> Result<(), K> {
+    /// Has `key` fired at `due`, never earlier; gives it back if the timer has been stopped. Dead entries that were swept out are returned,
+    /// too, to be dropped where user code may run.
+    pub(crate) fn insert(&self, due: Nanos, key: K) -> Result<Vec<K>, K> {
         let mut state = self.state.lock();
         if state.stopped {
             return Err(key);
@@ -68,10 +68,7 @@ impl<K: Key> Timer<K> {
         if earliest {
             self.changed.notify_one();
         }
-        drop(state);
-        // A job that has settled may be dropped here, with the user's values.
-        unwind::discard_all(dead);
-        Ok(())
+        Ok(dead.into_iter().map(|entry| entry.key).collect())
     }
 
     /// Fires what comes due until the timer is stopped. The one thread of the timer calls this.
@@ -83,10 +80,10 @@ impl<K: Key> Timer<K> {
         }
     }
 
-    /// Takes up to a bite of due entries out; blocks while there is none. False once the timer is stopped.
+    /// Takes up to a bite of due entries out; blocks while there is none. False once the timer is stopped and empty.
     fn wait_for_due(&self, taken: &mut Vec<K>) -> bool {
         let mut state = self.state.lock();
-        while !state.stopped {
+        while !state.stopped || !state.heap.is_empty() {
             let now = self.clock.now();
             while taken.len() < BITE && state.heap.peek().is_some_and(|first| first.due <= now) {
                 taken.extend(state.heap.pop().map(|entry| entry.key));
@@ -114,14 +111,27 @@ impl<K: Key> Timer<K> {
         taken.into_iter().map(|entry| entry.key).collect()
     }
 
-    /// Ends the timer's thread and gives back what was parked. Later inserts are refused.
-    pub(crate) fn stop(&self) -> Vec<K> {
+    /// Takes out what is parked, and refuses later inserts. The timer's thread ends as soon as nothing is left: what still has to fire is put
+    /// back by [`keep`](Self::keep), called again when that may have become needless.
+    pub(crate) fn stop(&self) -> Vec<(Nanos, K)> {
         let mut state = self.state.lock();
         state.stopped = true;
-        self.changed.notify_one();
         let heap = std::mem::take(&mut state.heap);
         drop(state);
-        heap.into_iter().map(|entry| entry.key).collect()
+        heap.into_iter()
+            .map(|entry| (entry.due, entry.key))
+            .collect()
+    }
+
+    /// Puts entries back that `stop` has taken out.
+    pub(crate) fn keep(&self, entries: impl IntoIterator<Item = (Nanos, K)>) {
+        let mut state = self.state.lock();
+        let entries = entries.into_iter();
+        state
+            .heap
+            .extend(entries.map(|(due, key)| Entry { due, key }));
+        drop(state);
+        self.changed.notify_one();
     }
 }
 
@@ -185,7 +195,7 @@ mod tests {
                 .unwrap();
         }
         let left = timer.stop();
-        let live = left.iter().filter(|key| key.is_live()).count();
+        let live = left.iter().filter(|(_, key)| key.is_live()).count();
         assert_eq!(live, 100);
         assert!(left.len() <= 2 * live + SWEEP, "{} left", left.len());
     }
@@ -205,7 +215,8 @@ mod tests {
             let order: Vec<(Nanos, Nanos)> = fired.iter().take(3).collect();
             assert!(order.is_sorted_by_key(|(due, _)| *due));
             assert!(order.iter().all(|(due, now)| due <= now));
-            assert_eq!(timer.stop(), [Nanos::MAX]);
+            assert_eq!(timer.stop(), [(Nanos::MAX, Nanos::MAX)]);
+            timer.keep([]);
         });
         assert_eq!(timer.insert(0, 7), Err(7));
     }

@@ -32,7 +32,7 @@ impl Crew<'_> {
         if self.is_open() {
             return Ok(number);
         }
-        self.callers.accepted.take_back(1);
+        self.callers.refused.add(1);
         self.roster.permits.release(1);
         self.settled();
         Err(Refusal::Closed)

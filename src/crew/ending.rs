@@ -42,10 +42,7 @@ impl<'p> Crew<'p> {
         self.cancel_before(Nanos::MAX);
         // First, because user code that runs below may wait for the threads.
         self.roster.stop();
-        self.timer
-            .stop()
-            .into_iter()
-            .for_each(|parked| self.drop_parked(parked));
+        self.stop_timer();
         lanes
             .iter()
             .for_each(|lane| lane.give_up(self, GiveUpReason::Shutdown));
@@ -60,11 +57,10 @@ impl<'p> Crew<'p> {
         self.cancel_before(self.clock.now());
         let lanes = self.batches.lock().lanes();
         lanes.iter().for_each(|lane| lane.give_up(self, reason));
-        unwind::discard_all(lanes);
         // What is pushed meanwhile is not cancelled by this call, so it ends.
         for _ in 0..self.queue.len() {
             let Some(work) = self.queue.pop() else { break };
-            work.give_up(self, reason);
+            self.void(&work, reason);
             unwind::discard(work);
         }
         for parked in self.timer.take(|parked| matches!(parked, Parked::Job(..))) {
@@ -73,7 +69,32 @@ impl<'p> Crew<'p> {
             }
             unwind::discard(parked);
         }
+        // Attempts that run may still be abandoned, and judged.
+        for lane in &lanes {
+            self.push_tokens(lane, lane.missing_tokens(false));
+        }
+        unwind::discard_all(lanes);
         self.tell_running(reason);
+    }
+
+    /// Ends the timer, but for the limits of attempts that run.
+    pub(super) fn stop_timer(&self) {
+        let (kept, ended): (Vec<_>, Vec<_>) = self
+            .timer
+            .stop()
+            .into_iter()
+            .partition(|(_, parked)| parked.is_watching());
+        self.timer.keep(kept);
+        for (_, parked) in ended {
+            self.drop_parked(parked);
+        }
+    }
+
+    /// To be called after an attempt that had a limit: the timer of a stopped pool may have waited for that.
+    pub(crate) fn watch_is_over(&self) {
+        if self.phase() == STOPPED {
+            self.stop_timer();
+        }
     }
 
     fn cancel_before(&self, time: Nanos) {

@@ -27,10 +27,12 @@
 
 mod admission;
 mod ending;
+mod errand;
 mod threads;
 
 use std::fmt;
 
+use crate::cancel::CancelToken;
 use crate::clock::{Clock, Nanos};
 use crate::observe::Watcher;
 use crate::permits::Permits;
@@ -46,6 +48,8 @@ use crate::unwind::{self, Contained};
 
 pub(crate) use admission::{Patience, Refusal};
 
+use errand::{Errand, Slip};
+
 /// What the work channel carries: a single job, or a token that says "help this batch".
 pub(crate) trait Work<'p>: Send + Sync {
     /// Runs on a worker. User code that panics is contained inside.
@@ -53,6 +57,9 @@ pub(crate) trait Work<'p>: Send + Sync {
 
     /// Settles whatever has not begun, for this reason.
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
+
+    /// An entry of it was taken out of the work channel without being run.
+    fn void_token(&self) {}
 
     /// Why it is to end rather than to be parked, if so: it was cancelled, or the pool is closed and it does not outlast that.
     fn is_over(&self, _crew: &Crew<'p>) -> Option<GiveUpReason> {
@@ -69,19 +76,23 @@ pub(crate) trait Work<'p>: Send + Sync {
         None
     }
 
-    /// The timer's call when the time for the whole job has passed. True if the work is to be settled by a worker. Runs no user code.
-    fn pass_deadline(&self, _crew: &Crew<'p>) -> bool {
-        false
+    /// The timer's call when the time for the whole job has passed. True if the work is to be settled by a worker; else the token of the
+    /// attempt that runs, if one does. Runs no user code.
+    fn pass_deadline(&self) -> (bool, Option<CancelToken>) {
+        (false, None)
     }
 }
 
 /// The jobs of a batch, as the pool sees them. Its entries in the work channel are tokens.
 pub(crate) trait Lane<'p>: Work<'p> {
     /// The timer's call when something has come due. Runs no user code.
-    fn due(&self, crew: &Crew<'p>, now: Nanos) -> Due;
+    fn due(&self, now: Nanos) -> Due;
 
     /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
     fn missing_tokens(&self, gone: bool) -> usize;
+
+    /// Does an attempt run that has a limit?
+    fn is_watching(&self) -> bool;
 
     /// Accepts nothing more from outside.
     fn close(&self);
@@ -103,6 +114,8 @@ pub(crate) struct Due {
     pub(crate) again: Option<Nanos>,
     /// Workers whose attempts were abandoned.
     pub(crate) stuck: Vec<Stuck>,
+    /// The time for the batch is over: it is to be ended.
+    pub(crate) over: bool,
 }
 
 pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
@@ -134,6 +147,24 @@ impl Key for Parked<'_> {
             Self::Attempt(watch) => watch.strong_count() > 0,
             Self::Deadline(work) => work.strong_count() > 0,
             Self::Lane(lane) => lane.strong_count() > 0,
+        }
+    }
+}
+
+impl Parked<'_> {
+    /// Is it for an attempt that runs?
+    fn is_watching(&self) -> bool {
+        match self {
+            Self::Attempt(watch) => watch.strong_count() > 0,
+            Self::Lane(lane) => match lane.upgrade() {
+                Some(lane) => {
+                    let watching = lane.is_watching();
+                    unwind::discard(lane);
+                    watching
+                }
+                None => false,
+            },
+            Self::Job(..) | Self::Deadline(_) => false,
         }
     }
 }
@@ -250,10 +281,7 @@ impl<'p> Crew<'p> {
         };
         if stopped {
             self.roster.stop();
-            self.timer
-                .stop()
-                .into_iter()
-                .for_each(|parked| self.drop_parked(parked));
+            self.stop_timer();
             self.sweep(GiveUpReason::Shutdown);
         }
         unwind::discard_all(lanes);
@@ -279,6 +307,21 @@ impl<'p> Crew<'p> {
         }
     }
 
+    /// Adds work at the front that is to be done also where every worker is busy.
+    fn push_urgent(&self, work: SharedWork<'p>) {
+        self.queue.push_front(work);
+        fence(Ordering::SeqCst);
+        self.roster.wake_for_work();
+        if !self.roster.recruit_errand() && self.phase() == STOPPED {
+            // Nobody else is left to do it.
+            self.sweep(GiveUpReason::Shutdown);
+        }
+    }
+
+    fn run_errand(&self, errand: Errand<'p>) {
+        self.push_urgent(Slip::new(errand));
+    }
+
     /// Adds tokens of a lane.
     pub(crate) fn push_tokens(&self, lane: &SharedLane<'p>, tokens: usize) {
         (0..tokens).for_each(|_| self.push(Arc::clone(lane) as SharedWork<'p>));
@@ -295,8 +338,10 @@ impl<'p> Crew<'p> {
             Parked::Job(work, _) => Some(Arc::clone(work)),
             _ => None,
         };
-        if let Err(parked) = self.timer.insert(due, parked) {
-            self.drop_parked(parked);
+        match self.timer.insert(due, parked) {
+            // Jobs that have settled, with the user's values.
+            Ok(dead) => unwind::discard_all(dead),
+            Err(parked) => self.drop_parked(parked),
         }
         let Some(job) = job else { return };
         fence(Ordering::SeqCst);
@@ -305,6 +350,26 @@ impl<'p> Crew<'p> {
             job.give_up(self, reason);
         }
         unwind::discard(job);
+    }
+
+    /// Parks the limit of an attempt. False if the pool has stopped: then nobody would look at it.
+    pub(crate) fn watch(&self, due: Nanos, parked: Parked<'p>) -> bool {
+        match self.timer.insert(due, parked) {
+            Ok(dead) => {
+                unwind::discard_all(dead);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Parks a lane that the timer's thread has looked at, also in a stopped pool.
+    fn park_again(&self, due: Nanos, parked: Parked<'p>) {
+        match self.timer.insert(due, parked) {
+            Ok(dead) if dead.is_empty() => {}
+            Ok(dead) => self.run_errand(Errand::Drop(dead)),
+            Err(parked) => self.timer.keep([(due, parked)]),
+        }
     }
 
     /// The pool has stopped: a job that was parked ends.
@@ -317,9 +382,15 @@ impl<'p> Crew<'p> {
 
     fn sweep(&self, reason: GiveUpReason) {
         while let Some(work) = self.queue.pop() {
-            work.give_up(self, reason);
+            self.void(&work, reason);
             unwind::discard(work);
         }
+    }
+
+    /// Ends work that was taken out of the work channel without being run.
+    fn void(&self, work: &SharedWork<'p>, reason: GiveUpReason) {
+        work.give_up(self, reason);
+        work.void_token();
     }
 
     // Batches.

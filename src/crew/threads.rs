@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook, Work};
+use super::errand::{Errand, Slip};
+use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook};
+use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
-use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, Post, Rest, Roster, Stuck};
 use crate::sync::{Arc, search, wait_until};
@@ -14,7 +15,7 @@ use crate::unwind;
 impl<'p> Crew<'p> {
     /// The life of a worker.
     pub(crate) fn work(&self, post: &Arc<Post>) {
-        Post::join(self.roster.id);
+        post.take();
         let presence = Presence {
             roster: &self.roster,
             post,
@@ -28,11 +29,9 @@ impl<'p> Crew<'p> {
         let observer = &self.settings.observer;
         call(&self.settings.on_thread_start);
         observer.tell(|observer| observer.worker_started(&event(false)));
-        // Not before: who waits in a hook is no job, and has nothing to lend.
-        post.take();
         while let Some(work) = self.next_work(post) {
             let next = if self.phase() == STOPPED {
-                work.give_up(self, GiveUpReason::Shutdown);
+                self.void(&work, GiveUpReason::Shutdown);
                 Next::Done
             } else {
                 work.run(self, post)
@@ -57,12 +56,22 @@ impl<'p> Crew<'p> {
 
     /// Blocks until there is work. `None`: the thread is not needed any more, and not counted as available.
     fn next_work(&self, post: &Arc<Post>) -> Option<SharedWork<'p>> {
-        if post.is_spare() && self.roster.is_surplus(post) {
-            // What has come due is settled also where all others are busy.
-            let work = self.queue.pop_front();
-            if work.is_some() || self.roster.retires(post) {
-                return work;
+        if post.is_spare() {
+            while self.roster.is_surplus(post) {
+                // What has come due is settled also where all others are busy.
+                if let Some(work) = self.look_in_front() {
+                    return Some(work);
+                }
+                // Once more, since whoever comes now starts another errand.
+                self.roster.end_errand(post);
+                if let Some(work) = self.look_in_front() {
+                    return Some(work);
+                }
+                if self.roster.retires(post) {
+                    return None;
+                }
             }
+            self.roster.end_errand(post);
         }
         if let Some(work) = self.look() {
             return Some(work);
@@ -80,15 +89,25 @@ impl<'p> Crew<'p> {
         }
     }
 
+    /// Takes work that lies at the front, if there is any.
+    fn look_in_front(&self) -> Option<SharedWork<'p>> {
+        self.heed_notes();
+        self.queue.pop_front()
+    }
+
     /// Takes work if there is any.
     fn look(&self) -> Option<SharedWork<'p>> {
+        self.heed_notes();
+        self.queue.pop()
+    }
+
+    fn heed_notes(&self) {
         if self.roster.has_notes() {
             self.roster
                 .take_notes()
                 .into_iter()
                 .for_each(|note| self.heed(note));
         }
-        self.queue.pop()
     }
 
     #[cold]
@@ -96,6 +115,7 @@ impl<'p> Crew<'p> {
         let (number, gone) = match note {
             Note::Announce(number) => (number, false),
             Note::TokenGone(number) => (number, true),
+            Note::Ended => return self.settled(),
             Note::Stuck(event) => {
                 let observer = &self.settings.observer;
                 return observer.tell(|observer| observer.worker_stuck(&event));
@@ -125,16 +145,19 @@ impl<'p> Crew<'p> {
                 match work.expire(watch.attempt) {
                     Some(stuck) => {
                         self.abandon(&stuck);
-                        self.push_at(Requeue::Front, work);
+                        self.push_urgent(work);
                     }
                     None => self.bury(work),
                 }
             }
             Parked::Deadline(weak) => {
                 let Some(work) = weak.upgrade() else { return };
-                if work.pass_deadline(self) {
-                    self.push_at(Requeue::Front, work);
-                    self.roster.recruit_errand();
+                let (settle, token) = work.pass_deadline();
+                if let Some(token) = token {
+                    self.tell_later(&token, GiveUpReason::DeadlineExceeded);
+                }
+                if settle {
+                    self.push_urgent(work);
                 } else {
                     self.bury(work);
                 }
@@ -145,19 +168,29 @@ impl<'p> Crew<'p> {
                     tokens,
                     again,
                     stuck,
-                } = lane.due(self, now);
-                stuck.iter().for_each(|post| self.abandon(post));
-                self.push_tokens(&lane, tokens);
-                if let Some(due) = again {
-                    self.park(due, Parked::Lane(weak));
+                    over,
+                } = lane.due(now);
+                stuck.iter().for_each(|stuck| self.abandon(stuck));
+                if stuck.is_empty() {
+                    self.push_tokens(&lane, tokens);
+                } else {
+                    (0..tokens).for_each(|_| self.push_urgent(Arc::clone(&lane) as _));
                 }
-                self.bury(lane);
+                if let Some(due) = again {
+                    self.park_again(due, Parked::Lane(weak));
+                }
+                if over {
+                    self.run_errand(Errand::End(lane, GiveUpReason::DeadlineExceeded));
+                } else {
+                    self.bury(lane);
+                }
             }
         });
     }
 
     /// The attempt that this worker runs has taken too long.
     fn abandon(&self, stuck: &Stuck) {
+        self.tell_later(&stuck.token, GiveUpReason::DeadlineExceeded);
         let replaced = self.roster.replace(stuck);
         if self.settings.observer.is_there() {
             // The timer's thread runs no user code, so a worker tells.
@@ -166,12 +199,26 @@ impl<'p> Crew<'p> {
                 spare: stuck.post.is_spare(),
                 replaced,
             }));
+            self.roster.recruit_errand();
+        }
+    }
+
+    /// Cancels a token; who listens to it is called by a worker.
+    fn tell_later(&self, token: &CancelToken, reason: GiveUpReason) {
+        let listeners = token.cancel_quietly(reason);
+        if !listeners.is_empty() {
+            self.run_errand(Errand::Tell(listeners, reason));
         }
     }
 
     /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
     fn bury(&self, work: SharedWork<'p>) {
-        self.push(Arc::new(Farewell { _work: work }));
+        let slip = Slip::new(Errand::Bury(work));
+        if self.phase() == STOPPED {
+            self.push_urgent(slip);
+        } else {
+            self.push(slip);
+        }
     }
 
     pub(super) fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {
@@ -189,20 +236,6 @@ fn call(hook: &ThreadHook) {
     if let Some(hook) = hook {
         unwind::contain(|| hook());
     }
-}
-
-struct Farewell<'p> {
-    _work: SharedWork<'p>,
-}
-
-impl<'p> Work<'p> for Farewell<'p> {
-    fn run(&self, crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
-        // The timer may have ended the last jobs.
-        crew.settled();
-        Next::Done
-    }
-
-    fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {}
 }
 
 /// A worker, for as long as it lives.

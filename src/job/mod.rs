@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
 use crate::crew::{Crew, Next, Parked, Watch, Work};
-use crate::give_up::{GiveUp, Record};
+use crate::give_up::{AttemptError, GiveUp, Record};
 use crate::judge::{
     Coming, Outcome, Rules, Subject, attempts, conclude, conclude_timed_out, prepare,
 };
@@ -128,10 +128,13 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
     fn settle_as(&self, todo: Todo<'p, J, T, E>, reason: GiveUpReason, now: Nanos) {
         let Todo {
             job,
-            options,
+            mut options,
             record,
         } = todo;
+        // First, since user code that runs here, or sees it settled, may submit the next.
+        self.crew.roster.permits.release(1);
         unwind::discard(job);
+        let record = self.note_expired(options.as_deref_mut(), record, now);
         let elapsed = now.saturating_sub(self.accepted);
         let give_up = record.unwrap_or_else(Record::new).give_up(reason, elapsed);
         if let Some(hook) = options
@@ -142,9 +145,26 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         }
         unwind::discard(options);
         self.tell_settled(give_up.attempts(), Err(reason));
-        // First, since who sees it settled may submit the next.
-        self.crew.roster.permits.release(1);
         self.slot.set(Err(give_up));
+    }
+
+    /// An attempt that was abandoned, and will not be judged any more, still counts.
+    fn note_expired(
+        &self,
+        options: Option<&mut Options<'p, T, E>>,
+        record: Option<Box<Record<E>>>,
+        now: Nanos,
+    ) -> Option<Box<Record<E>>> {
+        let expired =
+            options.and_then(|options| Some((options.timed_out.take()?, options.errors_kept)));
+        let Some((limit, kept)) = expired else {
+            return record;
+        };
+        let mut record = record.unwrap_or_else(Record::new);
+        let number = record.retry.attempts().saturating_add(1);
+        let elapsed = now.saturating_sub(self.accepted);
+        record.note(number, AttemptError::TimedOut(limit), elapsed, kept);
+        Some(record)
     }
 
     /// Tells the observer how the job has ended, before anybody else is told.
@@ -175,14 +195,14 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         let crew = &*self.crew;
         match outcome {
             Outcome::Succeeded(value) => {
-                drop(todo.free());
                 post.counts.succeeded.add(1);
+                post.set_holding(false);
+                crew.roster.permits.release(1);
+                drop(todo.free());
                 if crew.settings.observer.is_there() {
                     // ORDERING: written by this thread.
                     self.tell_settled(self.attempts.load(Ordering::Relaxed), Ok(()));
                 }
-                post.set_holding(false);
-                crew.roster.permits.release(1);
                 self.slot.set(Ok(value));
             }
             Outcome::GaveUp(reason, now) => {
@@ -197,7 +217,7 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
                     .and_then(|options| options.policy.as_ref());
                 let place = policy.unwrap_or(&crew.settings.policy).place();
                 if let Some(record) = &mut todo.record {
-                    record.due = due.unwrap_or(0);
+                    record.set_due(due.unwrap_or(0));
                 }
                 post.set_holding(false);
                 let (todo, reason) = match self.slot.put_back(todo) {
@@ -247,7 +267,7 @@ where
     fn run_shared(
         &self,
         post: &Post,
-        todo: Todo<'p, J, T, E>,
+        mut todo: Todo<'p, J, T, E>,
         coming: Coming,
         job: &SharedFn<T, E>,
     ) -> Next {
@@ -271,16 +291,30 @@ where
                 })
             });
         let (worker, number) = (post.number as u32, coming.number);
+        if let Some(options) = &mut todo.options {
+            options.limit = Duration::from_nanos(expires.saturating_sub(now));
+        }
         self.slot.lend(todo, number);
-        if let Some(watch) = &watch {
-            crew.park(expires, Parked::Attempt(Arc::downgrade(watch)));
+        let watched = watch
+            .as_ref()
+            .is_some_and(|watch| crew.watch(expires, Parked::Attempt(Arc::downgrade(watch))));
+        if !watched && let Some(todo) = self.slot.reclaim(worker, number) {
+            // The pool has stopped in this moment.
+            post.set_holding(false);
+            let reason = GiveUpReason::Shutdown;
+            post.counts.gave_up(reason).add(1);
+            self.settle_as(todo, reason, now);
+            crew.settled_one();
+            return Next::Done;
         }
         let returned = coming.run(|| job.call());
         drop(watch);
         let Some(mut todo) = self.slot.reclaim(worker, number) else {
+            post.set_holding(false);
             returned.discard();
             return Next::Abandoned;
         };
+        crew.watch_is_over();
         let Todo {
             options, record, ..
         } = &mut todo;
@@ -310,6 +344,7 @@ where
         if timed_out.is_none()
             && let Some(reason) = self.is_past(todo.options.as_deref())
         {
+            post.set_holding(false);
             post.counts.gave_up(reason).add(1);
             self.settle_as(todo, reason, crew.clock.now());
             crew.settled_one();
@@ -365,7 +400,7 @@ where
         let roster = &self.crew.roster;
         let mark = |todo: &mut Todo<'p, J, T, E>, told| {
             if let Some(options) = &mut todo.options {
-                options.timed_out = Some(options.attempt_timeout.unwrap_or(Duration::MAX));
+                options.timed_out = Some(options.limit);
                 options.told = told;
             }
         };
@@ -377,15 +412,12 @@ where
         self.slot.expire(attempt, mark, left).flatten()
     }
 
-    fn pass_deadline(&self, _crew: &Crew<'p>) -> bool {
+    fn pass_deadline(&self) -> (bool, Option<CancelToken>) {
         let reason = GiveUpReason::DeadlineExceeded;
         match self.slot.tell(reason, |worker| self.token_on(worker)) {
-            Ok(Standing::Pending(())) => true,
-            Ok(Standing::Settled) | Err(None) => false,
-            Err(Some(token)) => {
-                token.cancel_for(reason);
-                false
-            }
+            Ok(Standing::Pending(())) => (true, None),
+            Ok(Standing::Settled) => (false, None),
+            Err(token) => (false, token),
         }
     }
 }

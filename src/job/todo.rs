@@ -68,7 +68,7 @@ impl<J, T, E> Todo<'_, J, T, E> {
     /// When the job may begin, or begin again.
     pub(super) fn due(&self) -> Nanos {
         match (&self.record, &self.options) {
-            (Some(record), _) => record.due,
+            (Some(record), _) => record.due(),
             (None, Some(options)) => options.begins,
             (None, None) => 0,
         }
@@ -92,6 +92,8 @@ pub(crate) struct Options<'p, T, E> {
     pub(crate) this: Option<WeakWork<'p>>,
     pub(crate) begins: Nanos,
     pub(crate) deadline: Option<Nanos>,
+    /// That of the attempt that runs.
+    pub(crate) limit: Duration,
     /// The attempt that was abandoned is still to be judged.
     pub(crate) timed_out: Option<Duration>,
     /// The job was told to stop while an attempt with a limit was running.
@@ -114,6 +116,7 @@ impl<T, E> Default for Options<'_, T, E> {
             this: None,
             begins: 0,
             deadline: None,
+            limit: Duration::MAX,
             timed_out: None,
             told: None,
         }

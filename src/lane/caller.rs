@@ -163,6 +163,8 @@ impl<I, T, E> Core<I, T, E> {
             // The batch has ended meanwhile, and the job with it.
             let leftover = self.put(&mut state, Ran::Retry(job), Some(now));
             drop(state);
+            // Whoever brought the job may not know the pool.
+            self.setup.roster.note(Note::Ended);
             if let Some(ended) = leftover.ended {
                 self.setup.tell_ended(ended);
             }
@@ -285,7 +287,6 @@ impl<I, T, E> Core<I, T, E> {
         };
         let mut record = record.unwrap_or_else(Record::new);
         record.retry.set_attempts(attempts);
-        record.expired = false;
         self.counts.accepted.bump(1);
         self.setup.roster.permits.force(1);
         let job = Queued {

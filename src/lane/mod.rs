@@ -39,8 +39,7 @@ pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;
 pub(crate) use worker::{After, Leftover, Ran};
 
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::cancel::CancelToken;
 use crate::clock::Nanos;
@@ -87,7 +86,6 @@ pub(crate) struct Setup<I> {
     /// When the time for the whole batch is over.
     pub(crate) deadline: Option<Nanos>,
     /// For an abandoned attempt that nobody judges any more.
-    pub(crate) attempt_timeout: Option<Duration>,
     pub(crate) errors_kept: usize,
     pub(crate) observer: Watcher,
 }
@@ -114,8 +112,8 @@ struct State<I, T, E> {
     /// Running jobs that wait for other jobs and lend their places in the window. Below 0 for a moment when one comes back before it was
     /// noted that it went.
     away: isize,
-    /// When the timer looks at the parked jobs next.
-    armed: Nanos,
+    /// When the timer looks at what is parked and watched.
+    armed: BTreeSet<Nanos>,
     next_index: usize,
     senders: usize,
     /// Senders that wait for room.
@@ -154,7 +152,7 @@ impl<I, T, E> Core<I, T, E> {
             taken: 0,
             tokens: 0,
             away: 0,
-            armed: setup.deadline.unwrap_or(Nanos::MAX),
+            armed: BTreeSet::new(),
             next_index: 0,
             senders: 0,
             blocked: VecDeque::new(),
@@ -178,11 +176,14 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn end(&self, crew: &Crew<'_>, reason: GiveUpReason) {
         let mut state = self.state.lock();
         let waiting = state.take_waiting();
-        // One that has failed fast ends for that reason.
+        // One that has failed fast, or had no time left, ends for that reason.
         let reason = match state.gate {
             Gate::Ended(reason) => reason,
             _ => reason,
         };
+        // They give their places in the pool back first, since user code that runs below may submit the next.
+        self.counts.gave_up(reason).bump(waiting.len() as u64);
+        self.setup.roster.permits.release(waiting.len());
         self.narrow(state, Gate::Ended(reason));
         let now = crew.clock.now();
         let mut settled: VecDeque<_> = waiting
@@ -195,8 +196,6 @@ impl<I, T, E> Core<I, T, E> {
             .collect();
         let mut state = self.state.lock();
         state.running -= settled.len();
-        self.counts.gave_up(reason).bump(settled.len() as u64);
-        self.setup.roster.permits.release(settled.len());
         if state.gate != Gate::Abandoned {
             state.settled.append(&mut settled);
         }
@@ -288,15 +287,11 @@ impl<I, T, E> State<I, T, E> {
     }
 
     /// When the timer is to look next.
-    fn next_due(&self, setup: &Setup<I>) -> Option<Nanos> {
+    fn next_due(&self) -> Option<Nanos> {
         let parked = self.parked.peek().map(|first| first.due);
         let watched = self.watched.first_key_value();
         let expires = watched.map(|(_, watched)| watched.expires);
-        let over = match self.gate {
-            Gate::Open | Gate::Closed => setup.deadline,
-            Gate::Ended(_) | Gate::Abandoned => None,
-        };
-        [parked, expires, over].into_iter().flatten().min()
+        [parked, expires].into_iter().flatten().min()
     }
 
     /// Counts the tokens that are missing as out and returns how many they are, so that every queued job finds a worker as long as
@@ -321,6 +316,26 @@ impl<I, T, E> State<I, T, E> {
         match place {
             Requeue::Back => self.queued.push_back(job),
             Requeue::Front => self.queued.push_front(job),
+        }
+    }
+
+    /// Queues a job that has come due. At the front, what was due first comes first.
+    fn requeue_due(&mut self, place: Requeue, due: Nanos, mut job: Queued<I, E>) {
+        if let Some(record) = &mut job.record {
+            record.set_due(due);
+        }
+        match place {
+            Requeue::Back => self.queued.push_back(job),
+            Requeue::Front => {
+                let earlier = |other: &Queued<I, E>| {
+                    other
+                        .record
+                        .as_ref()
+                        .is_some_and(|record| record.due() <= due)
+                };
+                let behind = self.queued.partition_point(earlier);
+                self.queued.insert(behind, job);
+            }
         }
     }
 
@@ -355,12 +370,14 @@ impl<I, T, E> State<I, T, E> {
         self.timed = self.settled.len();
     }
 
-    /// Has the timer look at `due`, unless it looks earlier anyway.
+    /// Has the timer look at `due`, unless it looks earlier anyway. So the set of times at which it will look stays small: each is earlier
+    /// than those before.
     fn arm(&mut self, due: Nanos) -> Option<Nanos> {
-        (due < self.armed).then(|| {
-            self.armed = due;
-            due
-        })
+        if self.armed.first().is_some_and(|first| *first <= due) {
+            return None;
+        }
+        self.armed.insert(due);
+        Some(due)
     }
 }
 
@@ -375,13 +392,18 @@ impl<I> Setup<I> {
     /// Notes that the job's last attempt was abandoned, if it was. Not to be called under the lock: an older error may be dropped.
     fn note_expired<E>(&self, job: &mut Queued<I, E>, now: Nanos) {
         let elapsed = now.saturating_sub(job.accepted);
-        let Some(record) = job.record.as_mut().filter(|record| record.expired) else {
+        let Some(record) = &mut job.record else {
             return;
         };
-        record.expired = false;
-        let number = record.retry.attempts().saturating_add(1);
-        let error = AttemptError::TimedOut(self.attempt_timeout.unwrap_or(Duration::MAX));
-        record.note(number, error, elapsed, self.errors_kept);
+        if let Some(limit) = record.take_expired() {
+            let number = record.retry.attempts().saturating_add(1);
+            record.note(
+                number,
+                AttemptError::TimedOut(limit),
+                elapsed,
+                self.errors_kept,
+            );
+        }
     }
 
     pub(crate) fn event(&self, index: usize, attempts: u32) -> JobEvent<'static> {

@@ -4,12 +4,15 @@
 //! ([`Core::reclaim`]). When the limit has passed, the timer takes it ([`Core::due`]) and puts it at the front of the queue, marked:
 //! the worker that gets it judges the time-out. Both happen under the lock, so it is one or the other.
 
+use std::collections::binary_heap::PeekMut;
+
+use super::entry::ParkedJob;
 use super::{Core, Gate, Queued};
 use crate::cancel::CancelToken;
 use crate::clock::Nanos;
 use crate::crew::Due;
 use crate::give_up::Record;
-use crate::policy::Requeue;
+use crate::reason::GiveUpReason;
 use crate::roster::Post;
 use crate::sync::Arc;
 
@@ -18,6 +21,7 @@ const BITE: usize = 256;
 
 /// A job whose attempt runs.
 pub(super) struct Watched<I, E> {
+    begun: Nanos,
     pub(super) expires: Nanos,
     job: Queued<I, E>,
     post: Arc<Post>,
@@ -29,6 +33,7 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn lend(
         &self,
         job: Queued<I, E>,
+        begun: Nanos,
         expires: Nanos,
         post: Arc<Post>,
         token: CancelToken,
@@ -37,6 +42,7 @@ impl<I, T, E> Core<I, T, E> {
         state.tickets += 1;
         let ticket = state.tickets;
         let watched = Watched {
+            begun,
             expires,
             job,
             post,
@@ -52,32 +58,34 @@ impl<I, T, E> Core<I, T, E> {
         Some(watched.job)
     }
 
-    /// Queues what has come due: parked jobs, and those whose attempts have expired. True if the time for the batch is over.
-    pub(crate) fn due(&self, now: Nanos) -> (Due, bool) {
+    /// Does an attempt run that has a limit?
+    pub(crate) fn is_watching(&self) -> bool {
+        !self.state.lock().watched.is_empty()
+    }
+
+    /// Queues what has come due: parked jobs, and those whose attempts have expired. When the time for the batch is over, nothing more
+    /// begins.
+    pub(crate) fn due(&self, now: Nanos) -> Due {
         let setup = &self.setup;
         let mut state = self.state.lock();
-        if state.armed <= now {
-            state.armed = Nanos::MAX;
+        state.armed = state.armed.split_off(&now.saturating_add(1));
+        for _ in 0..BITE {
+            let Some(first) = state.parked.peek_mut().filter(|first| first.due <= now) else {
+                break;
+            };
+            let ParkedJob { due, job } = PeekMut::pop(first);
+            state.requeue_due(setup.place, due, job);
         }
-        let mut due = Vec::new();
-        while due.len() < BITE && state.parked.peek().is_some_and(|first| first.due <= now) {
-            due.extend(state.parked.pop().map(|parked| parked.job));
-        }
-        // What is due first is to be taken first, also from the front.
-        if setup.place == Requeue::Front {
-            due.reverse();
-        }
-        due.into_iter()
-            .for_each(|job| state.requeue(setup.place, job));
         let mut stuck = Vec::new();
         while let Some(first) = state.watched.first_entry()
             && first.get().expires <= now
         {
             let Watched {
+                begun,
+                expires,
                 mut job,
                 post,
                 token,
-                ..
             } = first.remove();
             if post.void_token() {
                 state.tokens -= 1;
@@ -86,19 +94,23 @@ impl<I, T, E> Core<I, T, E> {
                 state.away -= 1;
             }
             stuck.push(setup.roster.mark_stuck(post, token));
-            job.record.get_or_insert_with(Record::new).expired = true;
+            let record = job.record.get_or_insert_with(Record::new);
+            record.expire(expires.saturating_sub(begun));
             state.running -= 1;
             state.queued.push_front(job);
         }
-        self.wake_iterator(&mut state);
         let over = setup.deadline.is_some_and(|deadline| deadline <= now)
             && matches!(state.gate, Gate::Open | Gate::Closed);
-        let next = if over { None } else { state.next_due(setup) };
-        let due = Due {
+        if over {
+            // A worker does the rest, which may run user code.
+            state.gate = Gate::Ended(GiveUpReason::DeadlineExceeded);
+        }
+        let next = state.next_due();
+        Due {
             tokens: state.announce(setup.threads),
             again: next.and_then(|due| state.arm(due)),
             stuck,
-        };
-        (due, over)
+            over,
+        }
     }
 }

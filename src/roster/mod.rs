@@ -25,7 +25,6 @@ pub(crate) use post::{Post, blocking, current_post, is_on};
 use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
 use crate::permits::Permits;
-use crate::reason::GiveUpReason;
 use crate::stats::Stats;
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, fence,
@@ -58,6 +57,8 @@ pub(crate) enum Note {
     Announce(u64),
     /// A worker of this batch waits for other jobs, and its token is void.
     TokenGone(u64),
+    /// Jobs have ended where the pool is not known.
+    Ended,
     /// The observer is to be told.
     Stuck(WorkerEvent),
 }
@@ -82,7 +83,7 @@ pub(crate) struct State {
 pub(crate) struct Stuck {
     pub(crate) post: Arc<Post>,
     /// That of the attempt.
-    token: CancelToken,
+    pub(crate) token: CancelToken,
     /// A spare works in its place already.
     has_one: bool,
     wanted: bool,
@@ -186,17 +187,25 @@ impl Roster {
         started
     }
 
-    /// Starts a worker for what lies at the front, if nobody is free to take it and none was started before.
-    pub(crate) fn recruit_errand(self: &Arc<Self>) {
-        // ORDERING: a hint: whoever is free takes what the caller pushed before.
+    /// Starts a worker for what lies at the front, unless somebody is free to take it or was started before. False if there is nobody.
+    pub(crate) fn recruit_errand(self: &Arc<Self>) -> bool {
+        // ORDERING: SeqCst: whoever is free takes what the caller pushed before.
         if self.hints.load(Ordering::SeqCst) != 0 {
-            return;
+            return true;
         }
-        let first = {
-            let mut state = self.lock();
-            !state.stopped && !std::mem::replace(&mut state.errand, true)
-        };
-        if first && self.recruit(Role::Errand).is_err() {
+        if std::mem::replace(&mut self.lock().errand, true) {
+            return true;
+        }
+        let started = self.recruit(Role::Errand).is_ok();
+        if !started {
+            self.lock().errand = false;
+        }
+        started
+    }
+
+    /// This worker does not look after the front in particular any more.
+    pub(crate) fn end_errand(&self, post: &Post) {
+        if post.role == Role::Errand && !post.errand_is_over() {
             self.lock().errand = false;
         }
     }
@@ -293,7 +302,14 @@ impl Roster {
                 state.available -= 1;
                 drop(state);
                 self.hints.fetch_sub(SEARCHER, Ordering::SeqCst);
-                return Rest::Leave;
+                fence(Ordering::SeqCst);
+                if !work() {
+                    return Rest::Leave;
+                }
+                // Its pusher may have relied on this searcher.
+                self.lock().available += 1;
+                self.begin_search();
+                return Rest::Woken;
             }
             state.sleepers.push(Arc::clone(post));
             self.hints.fetch_sub(SEARCHER - 1, Ordering::SeqCst);
@@ -356,6 +372,7 @@ impl Roster {
     pub(crate) fn mark_stuck(&self, post: Arc<Post>, token: CancelToken) -> Stuck {
         let mut state = self.lock();
         post.set_stuck(true);
+        post.take_permit_back();
         state.stuck += 1;
         let has_one = post.is_away();
         if !has_one {
@@ -373,9 +390,8 @@ impl Roster {
         }
     }
 
-    /// Tells a stuck worker to stop, and starts another in its place, if there may be one more. False if it has none.
+    /// Starts a worker in the place of a stuck one, if there may be one more. False if it has none.
     pub(crate) fn replace(self: &Arc<Self>, stuck: &Stuck) -> bool {
-        stuck.token.cancel_for(GiveUpReason::DeadlineExceeded);
         // If the system refuses, the pool is one worker short until the stuck one comes back; `stats()` shows it.
         stuck.has_one || (stuck.wanted && self.recruit(Role::Spare).is_ok())
     }
@@ -432,7 +448,7 @@ impl Roster {
 impl State {
     fn remove(&mut self, post: &Arc<Post>) {
         self.alive -= 1;
-        if post.role == Role::Errand {
+        if post.role == Role::Errand && !post.errand_is_over() {
             self.errand = false;
         }
         self.past.add_outcomes(&post.counts);

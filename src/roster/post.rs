@@ -20,12 +20,16 @@ pub(crate) struct Post {
     pub(crate) counts: Padded<Counts>,
     /// What tells the running attempt to stop.
     token: Mutex<CancelToken>,
+    /// It was started on an errand, and that is over.
+    errand_over: AtomicBool,
     /// Does the job that it runs hold a permit? Written by this worker alone.
     holds_permit: AtomicBool,
     /// Has anybody seen the token? Spares a look at it before each job.
     token_seen: AtomicBool,
     /// The batch whose token this worker has; 0 for none. Whoever sets it to 0 answers for the token.
     lane: AtomicU64,
+    /// Has lent its job's permit. Changed under the roster's lock.
+    lends: AtomicBool,
     /// Waits for other jobs. Changed under the roster's lock.
     away: AtomicBool,
     /// Runs an attempt that was abandoned. Changed under the roster's lock.
@@ -70,9 +74,11 @@ impl Post {
             thread: Mutex::default(),
             counts: Padded::default(),
             token: Mutex::default(),
+            errand_over: AtomicBool::new(false),
             holds_permit: AtomicBool::new(false),
             token_seen: AtomicBool::new(false),
             lane: AtomicU64::new(0),
+            lends: AtomicBool::new(false),
             away: AtomicBool::new(false),
             stuck: AtomicBool::new(false),
         }
@@ -83,8 +89,14 @@ impl Post {
         self.role != Role::Regular
     }
 
+    /// Notes that its errand is over; was it before?
+    pub(super) fn errand_is_over(&self) -> bool {
+        self.errand_over.swap(true, Ordering::Relaxed)
+    }
+
     /// Makes this the current thread's post.
     pub(crate) fn take(self: &Arc<Self>) {
+        Self::join(self.roster.id);
         *self.thread.lock() = Some(thread::current().id());
         POST.set(Some(Arc::clone(self)));
     }
@@ -181,6 +193,13 @@ impl Post {
         self.stuck.load(Ordering::Acquire)
     }
 
+    /// A lent permit is taken back: the job goes on, here or elsewhere. Under the roster's lock.
+    pub(super) fn take_permit_back(&self) {
+        if self.lends.swap(false, Ordering::Relaxed) {
+            self.roster.permits.force(1);
+        }
+    }
+
     pub(super) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Release);
     }
@@ -189,7 +208,6 @@ impl Post {
         let mut away = Away {
             post: self,
             nested: false,
-            lends: false,
         };
         let replace = {
             let mut state = self.roster.lock();
@@ -203,11 +221,13 @@ impl Post {
                 return away;
             }
             state.available -= 1;
+            // ORDERING: see `set_holding`; under the roster's lock.
+            if self.holds_permit.load(Ordering::Relaxed) {
+                self.lends.store(true, Ordering::Relaxed);
+                self.roster.permits.release(1);
+            }
             state.available < self.roster.threads && !state.stopped
         };
-        // ORDERING: see `set_holding`.
-        away.lends = self.holds_permit.load(Ordering::Relaxed);
-        self.roster.permits.release(usize::from(away.lends));
         if replace && let Err(error) = self.roster.recruit(Role::Spare) {
             drop(away);
             panic!(
@@ -228,8 +248,6 @@ struct Away<'a> {
     post: &'a Post,
     /// It waits already.
     nested: bool,
-    /// The permit of its job; an abandoned attempt has none.
-    lends: bool,
 }
 
 impl Drop for Away<'_> {
@@ -238,9 +256,9 @@ impl Drop for Away<'_> {
             return;
         }
         let roster = &self.post.roster;
-        roster.permits.force(usize::from(self.lends));
         let surplus = {
             let mut state = roster.lock();
+            self.post.take_permit_back();
             // ORDERING: under the roster's lock.
             self.post.away.store(false, Ordering::Relaxed);
             if self.post.is_stuck() {

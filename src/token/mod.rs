@@ -148,20 +148,22 @@ where
     ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
         let told = || self.core.setup.token.reason();
         let expired = match &mut job.record {
-            Some(record) => std::mem::take(&mut record.expired),
-            None => false,
+            Some(record) => record.take_expired(),
+            None => None,
         };
-        let outcome = if expired {
+        let outcome = if let Some(limit) = expired {
             let (subject, record) = self.look_at(&mut job);
-            let limit = self.options.attempt_timeout.unwrap_or(Duration::MAX);
             let is_over = || {
                 let deadline = rules.deadline?;
                 (rules.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
             };
             conclude_timed_out(rules, &subject, record, limit, told().or_else(is_over))
         } else {
-            let (back, returned) = self.run_shared(rules, post, job)?;
-            job = back;
+            let returned;
+            (job, returned) = match self.run_shared(rules, post, job)? {
+                Tried::Once(job, returned) => (job, returned),
+                Tried::Not(job) => return Some((Ran::Retry(job), Some(rules.clock.now()))),
+            };
             let (subject, record) = self.look_at(&mut job);
             conclude(rules, &subject, record, returned, told)
         };
@@ -190,30 +192,39 @@ where
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
-    ) -> Option<(Queued<I, E>, Returned<T, E>)> {
+    ) -> Option<Tried<I, T, E>> {
         let input = job.input.clone_shared()?;
         let (subject, record) = self.look_at(&mut job);
         let coming = prepare(rules, &subject, record);
         let limit = self.options.attempt_timeout.map_or(Nanos::MAX, nanos);
-        let expires = rules.clock.now().saturating_add(limit);
+        let begun = rules.clock.now();
+        let expires = begun.saturating_add(limit);
         let expires = expires.min(rules.deadline.unwrap_or(Nanos::MAX));
         let coming = coming.until(rules.clock.instant(expires));
         let token = self.core.setup.token.child();
         let (ticket, arm) = self
             .core
-            .lend(job, expires, Arc::clone(post), token.clone());
-        if let (Some(due), Some(crew)) = (arm, self.crew.upgrade()) {
-            crew.park(due, Parked::Lane(self.this.clone()));
+            .lend(job, begun, expires, Arc::clone(post), token.clone());
+        if let (Some(due), Some(crew)) = (arm, self.crew.upgrade())
+            && !crew.watch(due, Parked::Lane(self.this.clone()))
+            && let Some(job) = self.core.reclaim(ticket)
+        {
+            // The pool has stopped in this moment, and the batch with it.
+            return Some(Tried::Not(job));
         }
         let before = post.swap_token(token);
         let returned = coming.run(|| (self.job)(input.get()));
         drop(post.swap_token(before));
         unwind::discard(input);
         let Some(job) = self.core.reclaim(ticket) else {
+            post.set_holding(false);
             returned.discard();
             return None;
         };
-        Some((job, returned))
+        if let Some(crew) = self.crew.upgrade() {
+            crew.watch_is_over();
+        }
+        Some(Tried::Once(job, returned))
     }
 
     /// Does what follows from an attempt, but for the lane.
@@ -271,6 +282,11 @@ where
                 let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
                 let turn_over = long && crew.has_waiting();
                 (after, leftover) = self.core.exchange(ran, now, turn_over);
+                if !matches!(after, After::Job(_)) {
+                    // The token is gone, or on its way back, and user code may wait below.
+                    post.hold_token_of(0);
+                    post.set_holding(false);
+                }
             } else {
                 let tokens;
                 (leftover, tokens) = self.core.put_away(ran, now);
@@ -353,6 +369,10 @@ where
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason) {
         self.core.end(crew, reason);
     }
+
+    fn void_token(&self) {
+        self.core.void_token();
+    }
 }
 
 impl<'p, I, T, E, F> Lane<'p> for BatchLane<'p, I, T, E, F>
@@ -362,21 +382,27 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    fn due(&self, crew: &Crew<'p>, now: Nanos) -> Due {
-        let (due, over) = self.core.due(now);
-        if over {
-            self.core.end(crew, GiveUpReason::DeadlineExceeded);
-        }
-        due
+    fn due(&self, now: Nanos) -> Due {
+        self.core.due(now)
     }
 
     fn missing_tokens(&self, gone: bool) -> usize {
         self.core.missing_tokens(gone)
     }
 
+    fn is_watching(&self) -> bool {
+        self.core.is_watching()
+    }
+
     fn close(&self) {
         self.core.close();
     }
+}
+
+/// A job that was to be tried, with a limit.
+enum Tried<I, T, E> {
+    Once(Queued<I, E>, Returned<T, E>),
+    Not(Queued<I, E>),
 }
 
 /// A name function that panics leaves its job without a name.

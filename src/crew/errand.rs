@@ -1,0 +1,58 @@
+//! What the timer's thread leaves to a worker, because user code may run in it.
+
+use super::{Crew, Next, Parked, SharedLane, SharedWork, Work};
+use crate::cancel::Listener;
+use crate::reason::GiveUpReason;
+use crate::roster::Post;
+use crate::sync::{Arc, Mutex};
+use crate::unwind;
+
+/// Something to do, once.
+pub(super) enum Errand<'p> {
+    /// To drop a reference that may be the last one.
+    Bury(SharedWork<'p>),
+    /// To drop entries of the timer.
+    Drop(Vec<Parked<'p>>),
+    /// To end a batch whose time is over.
+    End(SharedLane<'p>, GiveUpReason),
+    /// To call those who listen to a token that was cancelled.
+    Tell(Vec<Arc<dyn Listener>>, GiveUpReason),
+}
+
+/// An errand in the work channel.
+pub(super) struct Slip<'p>(Mutex<Option<Errand<'p>>>);
+
+impl<'p> Slip<'p> {
+    pub(super) fn new(errand: Errand<'p>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(errand))))
+    }
+
+    fn carry_out(&self, crew: &Crew<'p>) {
+        let errand = self.0.lock().take();
+        match errand {
+            Some(Errand::Bury(work)) => unwind::discard(work),
+            Some(Errand::Drop(entries)) => unwind::discard_all(entries),
+            Some(Errand::End(lane, reason)) => {
+                lane.give_up(crew, reason);
+                unwind::discard(lane);
+            }
+            Some(Errand::Tell(listeners, reason)) => listeners
+                .into_iter()
+                .for_each(|listener| listener.cancelled(reason)),
+            None => {}
+        }
+        // The timer may have ended the last jobs.
+        crew.settled();
+    }
+}
+
+impl<'p> Work<'p> for Slip<'p> {
+    fn run(&self, crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
+        self.carry_out(crew);
+        Next::Done
+    }
+
+    fn give_up(&self, crew: &Crew<'p>, _reason: GiveUpReason) {
+        self.carry_out(crew);
+    }
+}

@@ -1,0 +1,526 @@
+//! Ends, hooks, errands and limits: each of these did not hold once. What would hang is left behind in a thread.
+use retry_pool::*;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+/// Runs `f` on a thread of its own; `None` if it has not ended within `limit`.
+fn within<R: Send + 'static>(limit: Duration, f: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let (s, r) = mpsc::channel();
+    thread::spawn(move || drop(s.send(f())));
+    r.recv_timeout(limit).ok()
+}
+fn leak(p: RetryPool) -> &'static RetryPool {
+    Box::leak(Box::new(p))
+}
+fn until(limit: Duration, f: impl Fn() -> bool) -> bool {
+    let t = Instant::now();
+    while !f() {
+        if t.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(ms(1));
+    }
+    true
+}
+const FOREVER: Duration = Duration::from_secs(3600);
+
+struct Obs<A, S>(A, S);
+impl<A: Fn(&JobEvent<'_>) + Send + Sync, S: Fn(&JobEvent<'_>) + Send + Sync> Observer
+    for Obs<A, S>
+{
+    fn job_accepted(&self, j: &JobEvent<'_>) {
+        (self.0)(j);
+    }
+    fn job_settled(&self, j: &JobEvent<'_>, _: Result<(), GiveUpReason>) {
+        (self.1)(j);
+    }
+}
+
+#[test]
+fn hung_attempt_is_abandoned_also_after_shutdown_now() {
+    let pool = leak(RetryPool::with_threads(1));
+    let (s, r) = mpsc::channel();
+    let h = pool
+        .job(move || {
+            s.send(()).unwrap();
+            loop {
+                thread::park();
+            }
+            #[allow(unreachable_code)]
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(ms(100))
+        .retry(RetryPolicy::never())
+        .submit();
+    r.recv().unwrap();
+    pool.shutdown_now();
+    let settled = h.wait_timeout(Duration::from_secs(3)).is_ok();
+    let drops = within(Duration::from_secs(3), || {
+        pool.shutdown();
+    })
+    .is_some();
+    assert!(
+        settled && drops,
+        "settled {settled}, shutdown()/drop returned {drops}"
+    );
+}
+
+#[test]
+fn send_that_ends_while_the_observer_is_told_lets_the_pool_drain() {
+    let (told, was_told) = mpsc::channel();
+    let (open, gate) = mpsc::channel::<()>();
+    let (told, gate) = (Mutex::new(told), Mutex::new(gate));
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .observer(Obs(
+                move |_: &JobEvent<'_>| {
+                    told.lock().unwrap().send(()).unwrap();
+                    let _ = gate.lock().unwrap().recv();
+                },
+                |_: &JobEvent<'_>| (),
+            ))
+            .build()
+            .unwrap(),
+    );
+    let (sender, completed) = pool
+        .batch(std::iter::empty(), |n: &u32| Ok::<_, ()>(*n))
+        .channel();
+    let sending = thread::spawn(move || sender.send(1).is_ok());
+    was_told.recv().unwrap();
+    drop(completed);
+    let (d, down) = mpsc::channel();
+    thread::spawn(move || {
+        pool.shutdown();
+        d.send(()).unwrap();
+    });
+    thread::sleep(ms(100));
+    open.send(()).unwrap();
+    sending.join().unwrap();
+    let ok = down.recv_timeout(Duration::from_secs(3)).is_ok();
+    assert!(ok, "shutdown hangs; {:?}", pool.stats());
+}
+
+#[test]
+fn cancel_all_then_drop_then_an_expired_attempt_still_settles() {
+    let pool = leak(RetryPool::with_threads(2));
+    let (open, gate) = mpsc::channel::<()>();
+    let blocker = pool.submit(move || {
+        let _ = gate.recv();
+        Ok::<_, ()>(())
+    });
+    assert!(until(FOREVER, || blocker.state() == JobState::Running));
+    let mut b = pool
+        .batch(0..2, move |_| {
+            thread::sleep(FOREVER);
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(ms(300))
+        .retry(RetryPolicy::never())
+        .as_completed();
+    assert!(b.next_timeout(ms(50)).is_err()); // one attempt hangs, one token waits in the work channel
+    pool.cancel_all();
+    drop(b);
+    open.send(()).unwrap();
+    let down = within(Duration::from_secs(4), || {
+        pool.shutdown();
+    })
+    .is_some();
+    assert!(
+        down,
+        "the expired attempt is never judged: {:?}",
+        pool.stats()
+    );
+}
+
+#[test]
+fn on_give_up_may_submit_to_a_full_pool_on_the_worker() {
+    let pool = leak(RetryPool::builder().threads(1).capacity(1).build().unwrap());
+    let h = pool
+        .job(|| Err::<(), _>("no"))
+        .retry(RetryPolicy::never())
+        .on_give_up(move |_| {
+            pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
+        })
+        .submit();
+    let ok = within(Duration::from_secs(3), move || h.wait().is_err()).is_some();
+    assert!(ok, "deadlock: {:?}", pool.stats());
+}
+#[test]
+fn on_give_up_may_submit_to_a_full_pool_on_the_canceller() {
+    let pool = leak(RetryPool::builder().threads(1).capacity(1).build().unwrap());
+    let h = pool
+        .job(|| Ok::<_, ()>(()))
+        .delay(FOREVER)
+        .on_give_up(move |_| {
+            pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
+        })
+        .submit();
+    let ok = within(Duration::from_secs(3), move || h.cancel()).is_some();
+    assert!(ok, "deadlock: {:?}", pool.stats());
+}
+#[test]
+fn observer_may_submit_to_a_full_pool_when_a_batch_is_cancelled() {
+    let cell: Arc<std::sync::OnceLock<&'static RetryPool>> = Arc::default();
+    let c = Arc::clone(&cell);
+    let once = AtomicBool::new(false);
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .capacity(1)
+            .observer(Obs(
+                |_: &JobEvent<'_>| (),
+                move |_: &JobEvent<'_>| {
+                    if !once.swap(true, SeqCst) {
+                        c.get().unwrap().submit(|| Ok::<_, ()>(())).wait().unwrap();
+                    }
+                },
+            ))
+            .build()
+            .unwrap(),
+    );
+    cell.set(pool).ok().unwrap();
+    let ok = within(Duration::from_secs(3), move || {
+        let mut b = pool
+            .batch(0..1, |_| Err::<(), _>("no"))
+            .retry(RetryPolicy::fixed(FOREVER))
+            .as_completed();
+        let _ = b.next_timeout(ms(100));
+        b.cancel();
+        b.count()
+    })
+    .is_some();
+    assert!(ok, "deadlock: {:?}", pool.stats());
+}
+
+#[test]
+fn observer_is_never_called_on_the_timer() {
+    let (s, r) = mpsc::channel();
+    let s = Mutex::new(s);
+    let pool = RetryPool::builder()
+        .threads(1)
+        .observer(Obs(
+            |_: &JobEvent<'_>| (),
+            move |_: &JobEvent<'_>| {
+                s.lock()
+                    .unwrap()
+                    .send(thread::current().name().map(String::from))
+                    .unwrap();
+            },
+        ))
+        .build()
+        .unwrap();
+    let (open, gate) = mpsc::channel::<()>();
+    let _blocker = pool.submit(move || gate.recv());
+    pool.batch(0..1, |_| Err::<(), _>("no"))
+        .timeout(ms(50))
+        .run();
+    open.send(()).unwrap();
+    assert_ne!(r.recv().unwrap().as_deref(), Some("retry-pool-timer"));
+}
+#[test]
+fn observer_that_waits_at_a_batch_timeout_does_not_stop_the_timer() {
+    let cell: Arc<std::sync::OnceLock<&'static RetryPool>> = Arc::default();
+    let c = Arc::clone(&cell);
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .observer(Obs(
+                |_: &JobEvent<'_>| (),
+                move |j: &JobEvent<'_>| {
+                    if j.batch().is_some() {
+                        c.get()
+                            .unwrap()
+                            .job(|| Ok::<_, ()>(()))
+                            .delay(ms(1))
+                            .submit()
+                            .wait()
+                            .unwrap();
+                    }
+                },
+            ))
+            .build()
+            .unwrap(),
+    );
+    cell.set(pool).ok().unwrap();
+    let (open, gate) = mpsc::channel::<()>();
+    let blocker = pool.submit(move || gate.recv());
+    assert!(until(FOREVER, || blocker.state() == JobState::Running));
+    let ok = within(Duration::from_secs(3), move || {
+        let mut b = pool
+            .batch(0..1, |_| Ok::<(), ()>(()))
+            .timeout(ms(50))
+            .as_completed();
+        assert!(b.next_timeout(ms(10)).is_err());
+        thread::sleep(ms(100));
+        open.send(()).unwrap();
+        b.count()
+    })
+    .is_some();
+    assert!(ok, "the timer waits for itself: {:?}", pool.stats());
+}
+struct Tell(mpsc::Sender<Option<String>>);
+impl Drop for Tell {
+    fn drop(&mut self) {
+        let _ = self.0.send(thread::current().name().map(String::from));
+    }
+}
+#[test]
+fn errors_of_settled_jobs_are_not_dropped_on_the_timer() {
+    let pool = RetryPool::with_threads(1);
+    let (s, r) = mpsc::channel();
+    // dead entries in the timer's heap: cancelled while parked, the handle gone
+    let hs: Vec<_> = (0..200)
+        .map(|_| {
+            let s = s.clone();
+            pool.job(move || Err::<(), _>(Tell(s.clone())))
+                .retry(RetryPolicy::fixed(FOREVER))
+                .submit()
+        })
+        .collect();
+    pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
+    assert!(until(ms(3000), || hs
+        .iter()
+        .all(|h| h.state() == JobState::Parked)));
+    for h in hs {
+        h.cancel();
+    }
+    // the timer's thread parks lanes again and again
+    for _ in 0..20 {
+        let b = pool
+            .batch(0..64, |_| Err::<(), _>("no"))
+            .retry(RetryPolicy::fixed(ms(1)).max_attempts(20))
+            .timeout(FOREVER);
+        b.run();
+    }
+    drop(s);
+    drop(pool);
+    assert!(
+        r.iter()
+            .all(|name| name.as_deref() != Some("retry-pool-timer"))
+    );
+}
+
+#[test]
+fn job_timeout_settles_while_an_errand_leaves() {
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .on_thread_stop(|| thread::sleep(ms(1500)))
+            .build()
+            .unwrap(),
+    );
+    let (_open, gate) = mpsc::channel::<()>();
+    let blocker = pool.submit(move || gate.recv());
+    assert!(until(FOREVER, || blocker.state() == JobState::Running));
+    let a = pool.job(|| Ok::<_, ()>(())).timeout(ms(50)).submit();
+    let b = pool.job(|| Ok::<_, ()>(())).timeout(ms(150)).submit();
+    assert!(a.wait_timeout(ms(1000)).is_ok());
+    assert!(
+        b.wait_timeout(ms(5000)).is_ok(),
+        "its time is over for 5 s and it is still queued"
+    );
+    std::mem::forget(blocker);
+}
+#[test]
+fn job_timeout_settles_while_an_errand_has_become_a_spare() {
+    let pool = leak(RetryPool::with_threads(1));
+    let (_open, gate) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::channel::<()>();
+    let c: Arc<Mutex<Option<JobHandle<(), mpsc::RecvError>>>> = Arc::default();
+    let c2 = Arc::clone(&c);
+    let outer = pool.submit(move || {
+        wait.recv().unwrap();
+        let h = c2.lock().unwrap().take().unwrap();
+        let _ = h.wait();
+        Ok::<_, ()>(())
+    });
+    assert!(until(FOREVER, || outer.state() == JobState::Running));
+    let a = pool
+        .job(|| Ok::<_, ()>(()))
+        .timeout(ms(50))
+        .on_give_up(move |_| {
+            go.send(()).unwrap();
+            thread::sleep(ms(200));
+        })
+        .submit();
+    let inner = pool.submit(move || gate.recv());
+    *c.lock().unwrap() = Some(inner);
+    assert!(a.wait_timeout(ms(3000)).is_ok());
+    thread::sleep(ms(200));
+    let b = pool.job(|| Ok::<_, ()>(())).timeout(ms(50)).submit();
+    assert!(
+        b.wait_timeout(ms(4000)).is_ok(),
+        "its time is over and it is still queued: {:?}",
+        pool.stats()
+    );
+}
+
+#[test]
+fn destructor_of_an_unread_result_may_wait() {
+    struct Waits(&'static RetryPool, mpsc::Sender<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let _ = self.0.submit(|| Ok::<_, ()>(())).wait();
+            let _ = self.1.send(());
+        }
+    }
+    let pool = leak(RetryPool::with_threads(1));
+    let panics = Arc::new(AtomicUsize::new(0));
+    let p = Arc::clone(&panics);
+    std::panic::set_hook(Box::new(move |i| {
+        eprintln!("{i}");
+        p.fetch_add(1, SeqCst);
+    }));
+    for round in 0..5 {
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let (done, dropped) = mpsc::channel();
+        let (begun, begins) = mpsc::channel();
+        let s = Mutex::new((done, begun));
+        let mut b = pool
+            .batch(0..1, move |_| {
+                let s = s.lock().unwrap();
+                s.1.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+                Ok::<_, ()>(Waits(pool, s.0.clone()))
+            })
+            .as_completed();
+        let _ = b.next_timeout(ms(1));
+        begins.recv().unwrap();
+        drop(b);
+        go.send(()).unwrap();
+        assert!(
+            dropped.recv_timeout(ms(3000)).is_ok(),
+            "round {round}: hangs; panics {panics:?}"
+        );
+    }
+    let ok = within(ms(3000), move || {
+        pool.submit(|| Ok::<_, ()>(1)).wait().is_ok()
+    })
+    .is_some();
+    assert!(
+        ok && panics.load(SeqCst) == 0,
+        "pool works {ok}, panics {panics:?}"
+    );
+}
+
+#[test]
+fn observer_is_told_that_too_many_are_stuck() {
+    struct Stuck(Mutex<mpsc::Sender<bool>>);
+    impl Observer for Stuck {
+        fn worker_stuck(&self, w: &WorkerEvent) {
+            self.0.lock().unwrap().send(w.replaced()).unwrap();
+        }
+    }
+    let (s, r) = mpsc::channel();
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .max_stuck(0)
+            .observer(Stuck(Mutex::new(s)))
+            .build()
+            .unwrap(),
+    );
+    let _h = pool
+        .job(|| {
+            thread::sleep(FOREVER);
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(ms(50))
+        .submit();
+    assert_eq!(
+        r.recv_timeout(ms(3000)),
+        Ok(false),
+        "stuck: {}",
+        pool.stats().stuck_threads()
+    );
+}
+
+#[test]
+fn capacity_holds_while_an_abandoned_attempt_waits() {
+    let other = leak(RetryPool::with_threads(1));
+    let pool = leak(RetryPool::builder().threads(1).capacity(1).build().unwrap());
+    let h = pool
+        .job(move || {
+            let _ = other
+                .submit(|| {
+                    thread::sleep(FOREVER);
+                    Ok::<_, ()>(())
+                })
+                .wait();
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(ms(50))
+        .retry(RetryPolicy::never())
+        .submit();
+    h.wait().unwrap_err();
+    let (_open, gate) = mpsc::channel::<()>();
+    let first = pool.try_submit(move || gate.recv());
+    assert!(first.is_ok());
+    let second = pool.try_submit(|| Ok::<_, ()>(()));
+    assert!(
+        second.is_err(),
+        "capacity 1, unsettled {}",
+        pool.stats().unsettled()
+    );
+}
+
+#[test]
+fn give_up_counts_the_abandoned_attempt() {
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .max_stuck(0)
+            .build()
+            .unwrap(),
+    );
+    let h = pool
+        .job(|| {
+            thread::sleep(FOREVER);
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(ms(50))
+        .submit();
+    assert!(until(ms(3000), || pool.stats().stuck_threads() == 1));
+    h.cancel();
+    let attempts = h.attempts();
+    let g = h.wait().unwrap_err();
+    assert_eq!((g.attempts(), g.last_error().is_some()), (attempts, true));
+}
+
+#[test]
+fn a_periodic_call_takes_no_place() {
+    let pool = leak(RetryPool::builder().threads(2).capacity(1).build().unwrap());
+    let (s, r) = mpsc::channel();
+    let _p = pool.every(FOREVER, move || {
+        s.send(()).unwrap();
+        thread::sleep(FOREVER);
+    });
+    r.recv().unwrap();
+    assert_eq!(pool.stats().unsettled(), 0);
+    assert!(pool.try_submit(|| Ok::<_, ()>(())).is_ok());
+}
+
+#[test]
+fn timed_out_names_the_time_allowed() {
+    let pool = RetryPool::with_threads(1);
+    let h = pool
+        .job(|| {
+            thread::sleep(ms(300));
+            Ok::<(), ()>(())
+        })
+        .attempt_timeout(FOREVER)
+        .timeout(ms(50))
+        .submit();
+    let g = h.wait().unwrap_err();
+    let Some(AttemptError::TimedOut(limit)) = g.last_error() else {
+        panic!("{:?}", g.reason())
+    };
+    assert!(*limit <= ms(50), "{limit:?}");
+}
