@@ -7,7 +7,7 @@ use crate::cancel::CancelToken;
 use crate::clock::{Clock, Nanos, deadline_after};
 use crate::policy::Verdict;
 use crate::roster::{blocking, current_post};
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering, thread_local};
 
 /// The attempt that the current thread is running.
 ///

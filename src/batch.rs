@@ -1,7 +1,7 @@
 //! Many jobs of one type over an iterator of inputs: what a batch is told before it starts.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backoff::mix;
 use crate::cancel::CancelToken;
@@ -15,7 +15,7 @@ use crate::judge::NextAttempt;
 use crate::lane::{Core, FailFast, Setup, SharedInput};
 use crate::policy::{RetryPolicy, Verdict};
 use crate::report::BatchReport;
-use crate::sync::Arc;
+use crate::sync::{Arc, now};
 use crate::token::{BatchLane, BatchOptions, Listen};
 use crate::unwind::Contained;
 
@@ -323,12 +323,12 @@ where
     /// assert_eq!(*report.gave_up()[0].input(), "x");
     /// ```
     pub fn run(self) -> BatchReport<It::Item, T, E> {
-        let begun = Instant::now();
+        let begun = now();
         let mut completed = self.as_completed();
         let mut report = BatchReport::new();
         completed.by_ref().for_each(|done| report.add(done));
         let first_failure = completed.first_failure();
-        report.finish(begun.elapsed(), completed.input_left(), first_failure)
+        report.finish(now() - begun, completed.input_left(), first_failure)
     }
 }
 

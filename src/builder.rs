@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::thread;
 
 use crate::backoff::random_seed;
 use crate::crew::{Settings, ThreadHook};
@@ -10,7 +9,7 @@ use crate::error::BuildError;
 use crate::observe::{Observer, Watcher};
 use crate::policy::RetryPolicy;
 use crate::roster::Post;
-use crate::sync::Arc;
+use crate::sync::{Arc, thread};
 use crate::unwind::Contained;
 
 /// The most workers that a pool can have.

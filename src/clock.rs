@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::sync;
+
 /// Nanoseconds since the pool was built. `u64::MAX` (584 years) means never.
 pub(crate) type Nanos = u64;
 
@@ -18,13 +20,11 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self {
-            epoch: Instant::now(),
-        }
+        Self { epoch: sync::now() }
     }
 
     pub(crate) fn now(&self) -> Nanos {
-        nanos(self.epoch.elapsed())
+        self.at(sync::now())
     }
 
     /// The time of `instant`; 0 for one before the pool was built.
@@ -43,7 +43,7 @@ impl Clock {
 
 /// The instant `timeout` from now, or `None` where the platform's clock cannot name it: no limit.
 pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
+    sync::now().checked_add(timeout)
 }
 
 #[cfg(test)]

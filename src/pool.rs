@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
@@ -17,7 +16,8 @@ use crate::reason::GiveUpReason;
 use crate::roster::{Recruiter, Role, blocking};
 use crate::single::Job;
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Arc, Mutex, now};
 use crate::token::end_on_cancel;
 
 /// A set of OS threads that share one work channel, and whose jobs retry.
@@ -255,7 +255,7 @@ impl RetryPool {
     pub fn shutdown_now(&self) -> ShutdownReport {
         let before = self.stats();
         self.crew.stop_now();
-        self.end(&before, Some(Instant::now()))
+        self.end(&before, Some(now()))
     }
 
     fn end(&self, before: &Stats, deadline: Option<Instant>) -> ShutdownReport {

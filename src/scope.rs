@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::thread;
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -19,7 +18,7 @@ use crate::handle::ScopedHandle;
 use crate::roster::{Post, Recruiter, Role, blocking};
 use crate::single::Job;
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex, Receiver, Sender, unbounded};
+use crate::sync::{Arc, Mutex, Receiver, Sender, thread, unbounded};
 use crate::token::wake_on_cancel;
 use crate::unwind;
 

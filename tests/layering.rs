@@ -49,10 +49,13 @@ const FLOORS: [&str; 40] = [
 ];
 
 /// What only one file may name.
-const ONLY_IN: [(&str, &str); 5] = [
+const ONLY_IN: [(&str, &str); 8] = [
     ("parking_lot", "sync"),
     ("crossbeam_channel", "sync"),
     ("std::sync::", "sync"),
+    ("std::thread", "sync"),
+    ("Instant::now", "sync"),
+    ("shuttle", "sync"),
     ("catch_unwind", "unwind"),
     ("num_cpus", "builder"),
 ];

@@ -1,11 +1,12 @@
 //! Waiting until enough of many jobs have settled, and what comes of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::as_completed;
 use crate::clock::deadline_after;
 use crate::give_up::GiveUp;
 use crate::handle::JobHandle;
+use crate::sync::now;
 
 /// Blocks until one job has settled, one has given up, or all have settled, as `until` says, but not longer than `timeout`, counted
 /// from the call (`None` and [`Duration::MAX`]: without a limit). Returns at once if there are no handles.
@@ -45,7 +46,7 @@ pub fn wait_for<T, E>(
         };
         done.push(finished);
         // Jobs may settle faster than they are collected: then there is always a next one.
-        let late = || all.ready.is_empty() && deadline.is_some_and(|end| Instant::now() >= end);
+        let late = || all.ready.is_empty() && deadline.is_some_and(|end| now() >= end);
         if enough || late() {
             break;
         }

@@ -18,7 +18,6 @@
 mod post;
 
 use std::io;
-use std::thread::ThreadId;
 
 pub(crate) use post::{Post, blocking, current_post, is_on};
 
@@ -28,11 +27,12 @@ use crate::permits::Permits;
 use crate::stats::Stats;
 use crate::sync::{
     Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, fence,
+    thread::ThreadId, unique_number,
 };
 
 /// The threads of one pool.
 pub(crate) struct Roster {
-    /// Unlike any other pool's of this process.
+    /// Unlike any other pool's of this process, and not 0.
     pub(crate) id: u64,
     threads: usize,
     max_stuck: usize,
@@ -110,9 +110,6 @@ pub(crate) enum Rest {
 
 const SEARCHER: u64 = 1 << 32;
 
-/// How many pools there have been; 0 stands for none.
-static POOLS: AtomicU64 = AtomicU64::new(0);
-
 impl Roster {
     pub(crate) fn new(threads: usize, max_stuck: usize, permits: Permits) -> Self {
         let state = State {
@@ -126,8 +123,7 @@ impl Roster {
             past: Stats::default(),
         };
         Self {
-            // ORDERING: only the number itself matters.
-            id: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
+            id: unique_number(),
             threads,
             max_stuck,
             permits,
@@ -282,7 +278,7 @@ impl Roster {
         self.hints.fetch_add(SEARCHER, Ordering::SeqCst);
     }
 
-    /// A searcher has found work. If it was the last, and `more` waits, another takes its place.
+    /// A searcher has found work, or leaves. If it was the last, and `more` waits, another takes its place.
     pub(crate) fn end_search(&self, more: impl FnOnce() -> bool) {
         let before = self.hints.fetch_sub(SEARCHER, Ordering::SeqCst);
         let others = before - SEARCHER;

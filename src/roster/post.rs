@@ -1,13 +1,13 @@
 //! One worker of a pool, as other threads see it, and as it finds itself.
 
 use std::cell::{Cell, RefCell};
-use std::thread::{self, ThreadId};
 
 use super::{Note, Role, Roster};
 use crate::cancel::CancelToken;
 use crate::park::Parker;
 use crate::stats::Counts;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Padded};
+use crate::sync::thread::{self, ThreadId};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Padded, thread_local};
 
 /// A worker's place in its pool.
 pub(crate) struct Post {

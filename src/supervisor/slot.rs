@@ -8,7 +8,7 @@ use super::rules::{Ending, Record};
 use super::status::{ChildState, ChildStatus, History};
 use crate::attempt::Lifeline;
 use crate::clock::{Clock, Nanos};
-use crate::sync::Arc;
+use crate::sync::{Arc, now};
 
 /// A due time that lies further away is shown as this: a hundred years.
 const FAR: Nanos = 100 * 365 * 24 * 3_600 * 1_000_000_000;
@@ -160,7 +160,7 @@ impl Slot {
             (Phase::Waiting(_), Some(Wish::Stop)) => ChildState::Stopped,
             (Phase::Waiting(waiting), None) if waiting.backoff => {
                 let due = clock.instant(waiting.due.min(FAR));
-                let due = due.unwrap_or_else(Instant::now);
+                let due = due.unwrap_or_else(now);
                 ChildState::Backoff { due }
             }
             (Phase::Waiting(_), None) => ChildState::Starting,

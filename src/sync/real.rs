@@ -1,30 +1,16 @@
-//! The primitives that the crate is built on, named here and nowhere else, so that a model checker's can take their place.
+//! What runs in production: the standard library, parking_lot and crossbeam.
 
 use std::time::Instant;
 
 pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-pub(crate) use std::sync::{Arc, Weak};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use std::{thread, thread_local};
 
-/// A value on cache lines of its own, so that threads that write it do not slow down those that read its neighbours. Two lines
-/// of 64 bytes, because x86 processors fetch them in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Padded<V>(V);
-
-impl<V> Padded<V> {
-    pub(crate) fn new(value: V) -> Self {
-        Self(value)
-    }
-}
-
-impl<V> std::ops::Deref for Padded<V> {
-    type Target = V;
-
-    fn deref(&self) -> &V {
-        &self.0
-    }
+/// The time.
+#[inline]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// Waits for a notification, at the longest until `deadline` (`None`: without a limit). False if the deadline has passed.

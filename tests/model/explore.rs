@@ -1,0 +1,118 @@
+//! Running a scenario under many schedules.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Which sides of its race a scenario has seen, and how often.
+pub(crate) struct Sides(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Sides {
+    pub(crate) fn saw(&self, side: &'static str) {
+        let mut seen = self.0.lock().unwrap();
+        let count = seen.get_mut(side);
+        *count.unwrap_or_else(|| panic!("{side:?} is no side of this race")) += 1;
+    }
+}
+
+/// Runs `scenario` under many schedules, and checks that it has seen all of its `sides`.
+pub(crate) fn explore(
+    name: &str,
+    sides: &[&'static str],
+    scenario: impl Fn(&Sides) + Send + Sync + 'static,
+) {
+    let seen = sides.iter().map(|side| (*side, 0)).collect();
+    let seen = Arc::new(Sides(Mutex::new(seen)));
+    let shared = Arc::clone(&seen);
+    let begun = std::time::Instant::now();
+    let schedules = run(move || scenario(&shared));
+    let seconds = begun.elapsed().as_secs_f64();
+    let seen = seen.0.lock().unwrap();
+    let counts: Vec<_> = seen.iter().map(|(side, n)| format!("{side} {n}")).collect();
+    println!(
+        "model: {name}: {schedules} schedules in {seconds:.1} s: {}",
+        counts.join(", ")
+    );
+    let unseen: Vec<_> = seen.iter().filter(|(_, n)| **n == 0).collect();
+    assert!(
+        unseen.is_empty() || !IS_MODEL,
+        "{name} has not seen {unseen:?}"
+    );
+}
+
+/// One of the numbers below `n`: chosen by the schedule in the model, and in turn on real threads.
+pub(crate) fn choose(n: u32) -> u32 {
+    #[cfg(rp_shuttle)]
+    return shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 0..n);
+    #[cfg(not(rp_shuttle))]
+    {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % n
+    }
+}
+
+pub(crate) const IS_MODEL: bool = cfg!(rp_shuttle);
+
+#[cfg(not(rp_shuttle))]
+pub(crate) use {futures::executor::block_on, std::thread};
+
+/// A few times on real threads.
+#[cfg(not(rp_shuttle))]
+fn run(scenario: impl Fn() + Send + Sync + 'static) -> usize {
+    const TIMES: usize = 20;
+    (0..TIMES).for_each(|_| scenario());
+    TIMES
+}
+
+#[cfg(rp_shuttle)]
+pub(crate) use {
+    shuttle::{future::block_on, thread},
+    under_shuttle::run,
+};
+
+#[cfg(rp_shuttle)]
+mod under_shuttle {
+    use std::env;
+    use std::sync::Arc;
+
+    use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+    use shuttle::{Config, MaxSteps, Runner};
+
+    /// Schedules with each of the two ways to make them.
+    const SCHEDULES: usize = 1_000;
+
+    /// How many changes of priority a bug that is found for sure may need.
+    const DEPTH: usize = 3;
+
+    fn number(variable: &str) -> Option<u64> {
+        let text = env::var(variable).ok()?;
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{variable}: not a number")),
+        )
+    }
+
+    pub(crate) fn run(scenario: impl Fn() + Send + Sync + 'static) -> usize {
+        let scenario = Arc::new(scenario);
+        let under = |scheduler: Box<dyn Scheduler + Send>| {
+            let mut config = Config::new();
+            config.stack_size = 1 << 18;
+            config.max_steps = MaxSteps::FailAfter(100_000);
+            config.silence_warnings = true;
+            config
+                .ungraceful_shutdown_config
+                .immediately_return_on_panic = true;
+            let scenario = Arc::clone(&scenario);
+            Runner::new(scheduler, config).run(move || scenario())
+        };
+        if let Ok(schedule) = env::var("RP_MODEL_REPLAY") {
+            return under(Box::new(ReplayScheduler::new_from_encoded(&schedule)));
+        }
+        let schedules = number("RP_MODEL_SCHEDULES").map_or(SCHEDULES, |n| n as usize);
+        // The same schedules each time, so that a change is to blame for a failure.
+        let seed = number("RP_MODEL_SEED").unwrap_or(1);
+        under(Box::new(PctScheduler::new_from_seed(
+            seed, DEPTH, schedules,
+        ))) + under(Box::new(RandomScheduler::new_from_seed(seed, schedules)))
+    }
+}
