@@ -1,6 +1,6 @@
 //! One child's place in the state machine: its phase, and the marks that others leave there.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::child::{Planned, Ward};
 use super::options::Settings;

@@ -1,7 +1,6 @@
 //! What the threads of a supervisor share; its own thread, which does what a turn says, and those of the children's runs.
 
 use std::cell::RefCell;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child::{Brief, Ward};
@@ -15,7 +14,7 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::observe::{ChildEvent, Observer};
 use crate::park::Parker;
 use crate::reason::GiveUpReason;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, wait_until};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread, wait_until};
 use crate::unwind::{self, Contained};
 
 /// After the system has refused a thread, the next one is asked for after this.
