@@ -47,6 +47,16 @@ pub(crate) enum Outcome<T> {
     GaveUp(GiveUpReason, Nanos),
 }
 
+impl<T> Outcome<T> {
+    /// The time after the attempt, if somebody has looked.
+    pub(crate) fn time(&self) -> Option<Nanos> {
+        match self {
+            Self::Succeeded(_) => None,
+            Self::Retry(_, now) | Self::GaveUp(_, now) => Some(*now),
+        }
+    }
+}
+
 /// The attempt that comes next, as a hook is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextAttempt {

@@ -30,17 +30,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(counts: &Counts, delivered: u64, input_left: bool) -> Self {
-        let (succeeded, retries, settled) = (
-            counts.succeeded.get(),
-            counts.retries.get(),
-            counts.settled(),
-        );
-        let accepted = counts.accepted.get();
+    pub(crate) fn new(
+        (counts, succeeded): (&Counts, u64),
+        delivered: u64,
+        input_left: bool,
+    ) -> Self {
+        let (gave_up, retries) = (counts.given_up(), counts.retries.get());
         Self {
-            accepted,
+            accepted: counts.accepted.get(),
             succeeded,
-            gave_up: settled.saturating_sub(succeeded),
+            gave_up,
             retries,
             delivered,
             input_left,

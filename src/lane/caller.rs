@@ -42,7 +42,7 @@ impl<I, T, E> Core<I, T, E> {
     /// Has a worker run out of jobs since the last refill?
     pub(crate) fn is_hungry(&self) -> bool {
         // ORDERING: a hint; the visit that follows takes the lock.
-        self.hungry.load(Ordering::Relaxed)
+        self.hints.hungry.load(Ordering::Relaxed)
     }
 
     /// Collects what has settled into `ready` (if that is empty), says how much has been delivered, and looks around.
@@ -55,6 +55,7 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         let mut timed = usize::MAX;
         if ready.is_empty() {
+            state.gather();
             std::mem::swap(ready, &mut state.settled);
             timed = std::mem::take(&mut state.timed);
         }
@@ -80,7 +81,9 @@ impl<I, T, E> Core<I, T, E> {
         let mut starved = false;
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
-            self.hungry.store(false, Ordering::Relaxed);
+            if self.is_hungry() {
+                self.hints.hungry.store(false, Ordering::Relaxed);
+            }
             // Senders may have taken the room that the iterator saw.
             let wanted = inputs
                 .len()
@@ -177,7 +180,6 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
-        self.publish(state);
         Visit {
             room: state.room(self.setup.window),
             starved: false,
@@ -190,11 +192,16 @@ impl<I, T, E> Core<I, T, E> {
     /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
     /// too: there is no end while it has inputs.
     pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
-        let outlook = |state: &State<I, T, E>| match state.outlook() {
-            Some(Woken::End) if starved && state.gate == Gate::Open => None,
-            outlook => outlook,
+        let outlook = |state: &mut State<I, T, E>| {
+            if state.settled.is_empty() {
+                state.gather();
+            }
+            match state.outlook() {
+                Some(Woken::End) if starved && state.gate == Gate::Open => None,
+                outlook => outlook,
+            }
         };
-        let looked = look_before_sleep(|| outlook(&self.state.lock()));
+        let looked = look_before_sleep(|| outlook(&mut self.state.lock()));
         if let Some(woken) = looked {
             return woken;
         }
@@ -236,28 +243,31 @@ impl<I, T, E> Core<I, T, E> {
     fn sleep(
         &self,
         deadline: Option<Instant>,
-        outlook: impl Fn(&State<I, T, E>) -> Option<Woken>,
+        outlook: impl Fn(&mut State<I, T, E>) -> Option<Woken>,
     ) -> Woken {
         let mut state = self.state.lock();
-        if let Some(woken) = outlook(&state) {
+        // First, for workers who put a success into a pocket that has been looked into.
+        self.set_awaited(true);
+        if let Some(woken) = outlook(&mut state) {
+            self.set_awaited(false);
             return woken;
         }
-        state.waiting = true;
         drop(state);
         let in_time = self.parker.park(deadline);
         let mut state = self.state.lock();
-        state.waiting = false;
-        match outlook(&state) {
+        self.set_awaited(false);
+        match outlook(&mut state) {
             Some(woken) => woken,
             None if in_time => Woken::Progress,
             None => Woken::TimedOut,
         }
     }
 
-    /// What the batch has counted so far.
-    pub(crate) fn counts(&self) -> &Counts {
-        self.publish(&mut self.state.lock());
-        &self.counts
+    /// What the batch has counted so far, and its successes.
+    pub(crate) fn counts(&self) -> (&Counts, u64) {
+        let mut state = self.state.lock();
+        state.gather();
+        (&self.counts, state.succeeded)
     }
 
     /// Jobs that were accepted and not delivered.

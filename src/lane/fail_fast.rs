@@ -100,9 +100,9 @@ pub(crate) fn is_failure(reason: GiveUpReason) -> bool {
     }
 }
 
-/// How many jobs have ended, of which `unpublished` are not counted yet.
-pub(super) fn done(counts: &Counts, unpublished: u64) -> u64 {
-    counts.settled() + unpublished
+/// How many jobs have ended.
+pub(super) fn done(counts: &Counts, succeeded: u64) -> u64 {
+    counts.given_up() + succeeded
 }
 
 #[cfg(test)]

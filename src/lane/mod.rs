@@ -2,7 +2,8 @@
 //!
 //! Everything that changes is in one [`State`] under one lock, and that is the whole protocol: a worker puts the job that it
 //! has run away and takes the next one in the same visit, the iterator takes what has settled and adds fresh jobs in the
-//! same visit. Jobs lie in the queue by value, so a job costs no allocation and no counter of its own.
+//! same visit. Jobs lie in the queue by value, so a job costs no allocation and no counter of its own. While jobs are tiny, a
+//! worker takes several in one visit (`pocket.rs`).
 //!
 //! # Where a job is
 //!
@@ -12,15 +13,15 @@
 //!                    └──due── parked ◀─┘ └── being cancelled (as if running, on the canceller's thread)
 //! ```
 //!
-//! A job is in exactly one of these places, so what counts against the window is their sum ([`State::held`]), but for running jobs that wait
+//! What lies in a worker's pocket counts as running. A job is in exactly one of these places, so what counts against the window is their sum ([`State::held`]), but for running jobs that wait
 //! for others: they lend their places ([`State::room`]).
 //!
 //! # Tokens
 //!
-//! Invariant: while a job is queued, `tokens >= min(threads, queued + running)`. A token is in the work channel, or with a worker
-//! that takes or runs a job; at most `threads` are out. Whoever queues a job counts what is missing as out, under the lock, and puts
+//! Invariant: while a job is queued, or lies in a pocket to be run, `tokens >= min(threads, queued + running)`. A token is in the work
+//! channel, or with a worker that takes or runs a job; at most `threads` are out. Whoever queues a job counts what is missing as out, under the lock, and puts
 //! it into the work channel after. A job that comes back to be retried leaves the sum as it was, and a worker gives its token up in
-//! the same visit in which it finds the queue empty, so emptying and refilling cannot pass each other.
+//! the same visit in which it finds the queue and all pockets empty, so emptying and refilling cannot pass each other.
 //!
 //! # User code
 //!
@@ -29,6 +30,7 @@
 mod caller;
 mod entry;
 mod fail_fast;
+mod pocket;
 mod sender;
 mod watch;
 mod worker;
@@ -37,7 +39,8 @@ pub(crate) use caller::{Visit, Woken};
 pub(crate) use entry::{Input, Queued, Settled, SharedInput};
 pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;
-pub(crate) use worker::{After, Leftover, Ran};
+pub(crate) use pocket::SharedPocket;
+pub(crate) use worker::{After, Leftover, Ran, Turn};
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
@@ -51,10 +54,11 @@ use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::Roster;
 use crate::stats::Counts;
-use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Padded};
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Padded};
 
 use entry::{Ended, ParkedJob};
 use fail_fast::Failures;
+use pocket::Filled;
 use watch::Watched;
 
 /// The part of a batch that knows inputs and results, but not the job function: shared with every completion.
@@ -63,10 +67,17 @@ pub(crate) struct Core<I, T, E> {
     state: Padded<Mutex<State<I, T, E>>>,
     /// What the iterator sleeps on: something has settled, or was resubmitted, or the end may have come.
     pub(crate) parker: Arc<Parker>,
-    /// A hint to the iterator, which saves it visits: set when a worker found the queue empty.
-    hungry: AtomicBool,
+    hints: Padded<Hints>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) setup: Setup<I>,
+}
+
+/// What can be asked without the lock. Changed under it.
+struct Hints {
+    /// To the iterator, which saves it visits: a worker found the queue empty.
+    hungry: AtomicBool,
+    /// To workers: the iterator sleeps.
+    awaited: AtomicBool,
 }
 
 /// What a batch is begun with.
@@ -99,9 +110,13 @@ struct State<I, T, E> {
     watched: BTreeMap<u64, Watched<I, E>>,
     tickets: u64,
     failures: Failures,
-    /// Successes that `counts` lacks. They lie here first, on cache lines that a visit needs anyway, and are published by whoever
-    /// does more than exchange one job for the next: so always when a token is given up.
-    unpublished: u64,
+    /// Successes so far. The pool's figures have them from the workers.
+    succeeded: u64,
+    /// Pockets that workers have, and those that can be handed out.
+    filled: Vec<Filled<I, T, E>>,
+    unused: Vec<SharedPocket<I, T, E>>,
+    /// How many jobs and successes lie in pockets, of those that count as running.
+    pocketed: usize,
     settled: VecDeque<Settled<I, T, E>>,
     /// Settled jobs whose time is known; those behind them get it at the next look at the clock.
     /// Invariant: not more than there are.
@@ -120,8 +135,6 @@ struct State<I, T, E> {
     blocked: VecDeque<Arc<Parker>>,
     /// Permits that were taken for inputs to come; none once the batch is not open.
     reserved: usize,
-    /// The iterator sleeps.
-    waiting: bool,
 }
 
 /// What the batch still does. It only ever moves down this list.
@@ -146,7 +159,10 @@ impl<I, T, E> Core<I, T, E> {
             watched: BTreeMap::new(),
             tickets: 0,
             failures: Failures::default(),
-            unpublished: 0,
+            succeeded: 0,
+            filled: Vec::new(),
+            unused: Vec::new(),
+            pocketed: 0,
             settled: VecDeque::new(),
             timed: 0,
             taken: 0,
@@ -157,12 +173,14 @@ impl<I, T, E> Core<I, T, E> {
             senders: 0,
             blocked: VecDeque::new(),
             reserved: 0,
-            waiting: false,
         };
         Self {
             state: Padded::new(Mutex::new(state)),
             parker: Arc::default(),
-            hungry: AtomicBool::new(true),
+            hints: Padded::new(Hints {
+                hungry: AtomicBool::new(true),
+                awaited: AtomicBool::new(false),
+            }),
             counts: Arc::default(),
             setup,
         }
@@ -199,7 +217,7 @@ impl<I, T, E> Core<I, T, E> {
         if state.gate != Gate::Abandoned {
             state.settled.append(&mut settled);
         }
-        self.wake_iterator(&mut state);
+        self.wake_iterator();
         drop(state);
         settled.into_iter().for_each(Settled::discard);
         self.setup.token.cancel_for(reason);
@@ -232,8 +250,7 @@ impl<I, T, E> Core<I, T, E> {
             (Gate::Open, _) | (_, Gate::Abandoned) | (Gate::Closed, Gate::Ended(_)) => gate,
             (further, _) => further,
         };
-        self.publish(&mut state);
-        self.wake_iterator(&mut state);
+        self.wake_iterator();
         let blocked = std::mem::take(&mut state.blocked);
         let reserved = std::mem::take(&mut state.reserved);
         drop(state);
@@ -241,16 +258,25 @@ impl<I, T, E> Core<I, T, E> {
         blocked.iter().for_each(|sender| sender.unpark());
     }
 
-    fn publish(&self, state: &mut State<I, T, E>) {
-        self.counts
-            .succeeded
-            .bump(std::mem::take(&mut state.unpublished));
-    }
-
-    fn wake_iterator(&self, state: &mut State<I, T, E>) {
-        if std::mem::take(&mut state.waiting) {
+    /// To be called under the lock, after something has settled or changed: wakes the iterator if it sleeps.
+    #[inline]
+    fn wake_iterator(&self) {
+        if self.is_awaited() {
+            self.set_awaited(false);
             self.parker.unpark();
         }
+    }
+
+    /// Does the iterator sleep?
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        // ORDERING: Relaxed: the asker holds the lane's lock, or has held the lock of its pocket: see `pocket.rs`.
+        self.hints.awaited.load(Ordering::Relaxed)
+    }
+
+    fn set_awaited(&self, awaited: bool) {
+        // ORDERING: see `is_awaited`; under the lock.
+        self.hints.awaited.store(awaited, Ordering::Relaxed);
     }
 }
 
@@ -350,6 +376,7 @@ impl<I, T, E> State<I, T, E> {
 
     /// Takes out whatever has not begun, and counts it as running: the caller is about to settle it.
     fn take_waiting(&mut self) -> Vec<Queued<I, E>> {
+        self.recall();
         let parked = std::mem::take(&mut self.parked)
             .into_iter()
             .map(|parked| parked.job);
@@ -431,8 +458,8 @@ impl<I> Setup<I> {
 impl<I, T, E> Drop for Core<I, T, E> {
     fn drop(&mut self) {
         let mut state = self.state.lock();
-        let settled = std::mem::take(&mut state.settled);
         let waiting = state.take_waiting();
+        let settled = std::mem::take(&mut state.settled);
         drop(state);
         settled.into_iter().for_each(Settled::discard);
         waiting.into_iter().for_each(Queued::discard);

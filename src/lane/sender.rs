@@ -22,7 +22,7 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn remove_sender(&self) {
         let mut state = self.state.lock();
         state.senders -= 1;
-        self.wake_iterator(&mut state);
+        self.wake_iterator();
     }
 
     /// Admits one input as soon as the window and the pool have room, and says how many tokens to announce; gives it back once the batch

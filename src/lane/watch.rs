@@ -103,6 +103,7 @@ impl<I, T, E> Core<I, T, E> {
             && matches!(state.gate, Gate::Open | Gate::Closed);
         if over {
             // A worker does the rest, which may run user code.
+            state.recall();
             state.gate = Gate::Ended(GiveUpReason::DeadlineExceeded);
         }
         let next = state.next_due();

@@ -2,8 +2,9 @@
 
 use super::entry::{Ended, ParkedJob};
 use super::fail_fast::done;
-use super::{Core, Gate, Queued, Settled, State};
+use super::{Core, FailFast, Gate, Queued, Settled, SharedPocket, State};
 use crate::clock::Nanos;
+use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::sync::Ordering;
 
@@ -23,6 +24,26 @@ pub(crate) enum After<I, E> {
     TurnOver,
 }
 
+/// How a worker stands when it visits the lane.
+pub(crate) struct Turn<'a, I, T, E> {
+    /// `None` in a batch whose workers take one job at a time.
+    pub(crate) pocket: Option<&'a SharedPocket<I, T, E>>,
+    /// Jobs are tiny, so that several may be taken at once.
+    pub(crate) tiny: bool,
+    /// The token is to go back, if something is left to do.
+    pub(crate) over: bool,
+    /// The last time that is known.
+    pub(crate) time: Nanos,
+}
+
+impl<'a, I, T, E> Turn<'a, I, T, E> {
+    /// The pocket, if jobs are to be taken out of it.
+    #[inline(always)]
+    pub(crate) fn usable(&self) -> Option<&'a SharedPocket<I, T, E>> {
+        self.pocket.filter(|_| self.tiny && !self.over)
+    }
+}
+
 /// What a visit leaves to be done after the lock.
 pub(crate) struct Leftover<I, T, E> {
     /// A settled job that nobody will collect. Boxed, because it is rare, and this goes by value after every job.
@@ -36,9 +57,25 @@ pub(crate) struct Leftover<I, T, E> {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    /// Takes the first job of a turn. `None`: the token is given up.
-    pub(crate) fn begin(&self) -> Option<Queued<I, E>> {
-        self.take(&mut self.state.lock())
+    /// Takes the first job of a turn, with a pocket for more. `None`: the token is given up.
+    pub(crate) fn begin(
+        &self,
+        now: Nanos,
+    ) -> Option<(Queued<I, E>, Option<SharedPocket<I, T, E>>)> {
+        let mut state = self.state.lock();
+        state.recall_stale(now);
+        let job = self.take(&mut state)?;
+        Some((job, self.has_pockets().then(|| state.hand_out())))
+    }
+
+    /// May workers take several jobs at once? Not where the order of the queue or the number of jobs that have ended matters, and not where
+    /// each job's end is told.
+    fn has_pockets(&self) -> bool {
+        let setup = &self.setup;
+        setup.place == Requeue::Back
+            && setup.fail_fast == FailFast::Never
+            && setup.share.is_none()
+            && !setup.observer.is_there()
     }
 
     /// Puts away what was run, and takes the next job unless the turn is over.
@@ -46,17 +83,51 @@ impl<I, T, E> Core<I, T, E> {
         &self,
         ran: Ran<I, T, E>,
         now: Option<Nanos>,
-        turn_over: bool,
+        turn: &Turn<'_, I, T, E>,
     ) -> (After<I, E>, Leftover<I, T, E>) {
         let mut state = self.state.lock();
+        if let Some(pocket) = turn.pocket {
+            state.gather_one(pocket);
+        }
+        if let Some(now) = now {
+            state.recall_stale(now);
+        }
         let leftover = self.put(&mut state, ran, now);
-        let after = if turn_over && !state.queued.is_empty() {
-            self.publish(&mut state);
-            After::TurnOver
-        } else {
-            self.take(&mut state).map_or(After::Empty, After::Job)
-        };
+        let after = self.go_on(&mut state, turn);
+        if let (Some(pocket), After::Empty | After::TurnOver) = (turn.pocket, &after) {
+            state.take_back(pocket);
+        }
         (after, leftover)
+    }
+
+    #[inline(always)]
+    fn go_on(&self, state: &mut State<I, T, E>, turn: &Turn<'_, I, T, E>) -> After<I, E> {
+        let pocket = turn.usable();
+        if let Some(job) = pocket.and_then(|pocket| pocket.next()) {
+            state.pocketed -= 1;
+            return After::Job(job);
+        }
+        if let Some(unused) = turn.pocket.filter(|_| pocket.is_none()) {
+            state.empty(unused);
+        }
+        if turn.over && !state.queued.is_empty() {
+            return After::TurnOver;
+        }
+        let Some(job) = self.take(state) else {
+            return After::Empty;
+        };
+        if let Some(pocket) = pocket {
+            state.fill(pocket, self.setup.threads, turn.time);
+        }
+        After::Job(job)
+    }
+
+    /// The iterator sleeps: brings it what lies in a worker's pocket.
+    #[cold]
+    pub(crate) fn deliver(&self, pocket: &SharedPocket<I, T, E>) {
+        let mut state = self.state.lock();
+        state.gather_one(pocket);
+        self.wake_iterator();
     }
 
     /// Gives the settled jobs that lack it their time.
@@ -70,11 +141,14 @@ impl<I, T, E> Core<I, T, E> {
         &self,
         ran: Ran<I, T, E>,
         now: Option<Nanos>,
+        pocket: Option<&SharedPocket<I, T, E>>,
     ) -> (Leftover<I, T, E>, usize) {
         let mut state = self.state.lock();
         state.away -= 1;
         let leftover = self.put(&mut state, ran, now);
-        self.publish(&mut state);
+        if let Some(pocket) = pocket {
+            state.take_back(pocket);
+        }
         (leftover, state.announce(self.setup.threads))
     }
 
@@ -89,7 +163,8 @@ impl<I, T, E> Core<I, T, E> {
         if gone {
             state.tokens -= 1;
             state.away += 1;
-            self.wake_iterator(&mut state);
+            state.recall();
+            self.wake_iterator();
         }
         let (missing, room) = (
             state.announce(self.setup.threads),
@@ -103,14 +178,16 @@ impl<I, T, E> Core<I, T, E> {
     /// Takes the next job, or gives the token up.
     #[inline(always)]
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
+        if state.queued.is_empty() {
+            state.recall();
+        }
         // Between the failure that stops a batch and its end nothing begins; what is left to do for an abandoned attempt still is.
         let held_back = matches!(state.gate, Gate::Ended(_))
             && !state.queued.front().is_some_and(Queued::has_expired);
         let Some(job) = (!held_back).then(|| state.queued.pop_front()).flatten() else {
             state.tokens -= 1;
-            self.publish(state);
             // ORDERING: a hint, set and cleared under the lock.
-            self.hungry.store(true, Ordering::Relaxed);
+            self.hints.hungry.store(true, Ordering::Relaxed);
             return None;
         };
         state.running += 1;
@@ -157,13 +234,13 @@ impl<I, T, E> Core<I, T, E> {
             }
         };
         match &settled.result {
-            Ok(_) => state.unpublished += 1,
+            Ok(_) => state.succeeded += 1,
             Err(give_up) => self.count_failure(state, settled.index, give_up.reason()),
         }
         self.setup.roster.permits.release(1);
         let fail_fast = self.setup.fail_fast;
         if matches!(state.gate, Gate::Open | Gate::Closed)
-            && fail_fast.trips(&state.failures, || done(&self.counts, state.unpublished))
+            && fail_fast.trips(&state.failures, || done(&self.counts, state.succeeded))
         {
             // From here on nothing begins; what waits is settled after the lock.
             state.gate = Gate::Ended(GiveUpReason::FailFast);
@@ -177,7 +254,7 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(now) = now {
             state.tell_time(now);
         }
-        self.wake_iterator(state);
+        self.wake_iterator();
         leftover
     }
 

@@ -16,7 +16,7 @@ use crate::give_up::{AttemptError, GiveUp, Record};
 use crate::judge::{
     NextAttempt, Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
 };
-use crate::lane::{After, Core, Input, Leftover, Queued, Ran, Settled};
+use crate::lane::{After, Core, Input, Leftover, Queued, Ran, Settled, SharedPocket, Turn};
 use crate::observe::JobEvent;
 use crate::park::Parker;
 use crate::policy::{Requeue, RetryPolicy, Verdict};
@@ -122,13 +122,13 @@ where
         }
     }
 
-    /// One attempt of one job. Gives the time too if the clock was read after it; nothing if the attempt was abandoned.
+    /// One attempt of one job; nothing comes back if it was abandoned.
     fn run_one(
         &self,
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
-    ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
+    ) -> Option<(Queued<I, E>, Outcome<T>)> {
         if matches!(job.input, Input::Shared(_)) {
             return self.run_limited(rules, post, job);
         }
@@ -136,7 +136,7 @@ where
         let input = subject.input;
         let told = || self.core.setup.token.reason();
         let outcome = attempt(rules, &subject, record, told, || (self.job)(input));
-        Some(self.follow(job, outcome))
+        Some((job, outcome))
     }
 
     /// One attempt of a job whose attempts have a limit, or the judging of one that was abandoned.
@@ -145,7 +145,7 @@ where
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
-    ) -> Option<(Ran<I, T, E>, Option<Nanos>)> {
+    ) -> Option<(Queued<I, E>, Outcome<T>)> {
         let told = || self.core.setup.token.reason();
         let expired = match &mut job.record {
             Some(record) => record.take_expired(),
@@ -162,12 +162,12 @@ where
             let returned;
             (job, returned) = match self.run_shared(rules, post, job)? {
                 Tried::Once(job, returned) => (job, returned),
-                Tried::Not(job) => return Some((Ran::Retry(job), Some(rules.clock.now()))),
+                Tried::Not(job) => return Some((job, Outcome::Retry(None, rules.clock.now()))),
             };
             let (subject, record) = self.look_at(&mut job);
             conclude(rules, &subject, record, returned, told)
         };
-        Some(self.follow(job, outcome))
+        Some((job, outcome))
     }
 
     #[inline(always)]
@@ -229,17 +229,17 @@ where
 
     /// Does what follows from an attempt, but for the lane.
     #[inline(always)]
-    fn follow(&self, job: Queued<I, E>, outcome: Outcome<T>) -> (Ran<I, T, E>, Option<Nanos>) {
+    fn follow(&self, job: Queued<I, E>, outcome: Outcome<T>) -> Ran<I, T, E> {
         match outcome {
             Outcome::Succeeded(value) => {
                 let settled = job.succeed(value);
                 if self.core.setup.observer.is_there() {
                     self.tell_settled(&settled, Ok(()));
                 }
-                (Ran::Settled(settled), None)
+                Ran::Settled(settled)
             }
-            Outcome::Retry(None, now) => (Ran::Retry(job), Some(now)),
-            Outcome::Retry(Some(due), now) => (Ran::Park(due, job), Some(now)),
+            Outcome::Retry(None, _) => Ran::Retry(job),
+            Outcome::Retry(Some(due), _) => Ran::Park(due, job),
             Outcome::GaveUp(reason, now) => {
                 let settled = job.give_up(reason, now);
                 if let (Some(hook), Err(give_up)) = (&self.options.on_give_up, &settled.result) {
@@ -248,7 +248,7 @@ where
                 if self.core.setup.observer.is_there() {
                     self.tell_settled(&settled, Err(reason));
                 }
-                (Ran::Settled(settled), Some(now))
+                Ran::Settled(settled)
             }
         }
     }
@@ -266,47 +266,100 @@ where
         let rules = self.rules(crew);
         let begun = crew.clock.now();
         let mut pace = Pace::new(begun);
-        let mut after = self.core.begin().map_or(After::Empty, After::Job);
+        let Some((mut job, pocket)) = self.core.begin(begun) else {
+            return Next::Done;
+        };
         let next = loop {
-            let job = match after {
+            let Some((ran, outcome)) = self.run_one(&rules, post, job) else {
+                break Next::Abandoned;
+            };
+            let now = pace.after_job(outcome.time(), || crew.clock.now());
+            if matches!(outcome, Outcome::Succeeded(_)) {
+                post.counts.succeeded.bump(1);
+            }
+            let after = if post.has_token() {
+                let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+                let turn = Turn {
+                    pocket: pocket.as_ref(),
+                    tiny: pace.is_tiny(),
+                    over: long && crew.has_waiting(),
+                    time: pace.last(),
+                };
+                self.exchange(crew, post, (ran, outcome), now, &turn)
+            } else {
+                self.put_away(crew, self.follow(ran, outcome), now, pocket.as_ref());
+                After::Empty
+            };
+            if self.core.setup.token.is_cancelled() {
+                self.end_as_told(crew);
+            }
+            job = match after {
                 After::Job(job) => job,
                 After::Empty => break Next::Done,
                 After::TurnOver => break Next::Requeue(Requeue::Back),
             };
-            let Some((ran, read)) = self.run_one(&rules, post, job) else {
-                break Next::Abandoned;
-            };
-            let now = pace.after_job(read, || crew.clock.now());
-            let leftover;
-            if post.has_token() {
-                let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
-                let turn_over = long && crew.has_waiting();
-                (after, leftover) = self.core.exchange(ran, now, turn_over);
-                if !matches!(after, After::Job(_)) {
-                    // The token is gone, or on its way back, and user code may wait below.
-                    post.hold_token_of(0);
-                    post.set_holding(false);
-                }
-            } else {
-                let tokens;
-                (leftover, tokens) = self.core.put_away(ran, now);
-                if tokens > 0
-                    && let Some(lane) = self.this.upgrade()
-                {
-                    let lane: SharedLane<'p> = lane;
-                    crew.push_tokens(&lane, tokens);
-                }
-                after = After::Empty;
-            }
-            self.tidy(crew, leftover);
-            if self.core.setup.token.is_cancelled() {
-                self.end_as_told(crew);
-            }
         };
         if pace.unread > 0 {
             self.core.tell_time(crew.clock.now());
         }
         next
+    }
+
+    /// Puts away what was run, and takes the next job: from the worker's pocket if there is one in it, and nothing else to be done.
+    #[inline(always)]
+    fn exchange(
+        &self,
+        crew: &Crew<'p>,
+        post: &Post,
+        (mut job, outcome): (Queued<I, E>, Outcome<T>),
+        now: Option<Nanos>,
+        turn: &Turn<'_, I, T, E>,
+    ) -> After<I, E> {
+        let outcome = match (outcome, turn.usable()) {
+            // The errors of a retried job are dropped without a lock, so it takes the other way.
+            (Outcome::Succeeded(value), Some(pocket)) if job.record.is_none() => {
+                match pocket.exchange(&mut job, value, now) {
+                    None => {
+                        // A success in the pocket has ended, and its place in the pool is free.
+                        self.core.setup.roster.permits.release(1);
+                        if self.core.is_awaited() {
+                            self.core.deliver(pocket);
+                        }
+                        return After::Job(job);
+                    }
+                    Some(value) => Outcome::Succeeded(value),
+                }
+            }
+            (outcome, _) => outcome,
+        };
+        let ran = self.follow(job, outcome);
+        let (after, leftover) = self.core.exchange(ran, now, turn);
+        if !matches!(after, After::Job(_)) {
+            // The token is gone, or on its way back, and user code may wait below.
+            post.hold_token_of(0);
+            post.set_holding(false);
+        }
+        self.tidy(crew, leftover);
+        after
+    }
+
+    /// Puts away what was run by a worker that has waited for other jobs.
+    #[cold]
+    fn put_away(
+        &self,
+        crew: &Crew<'p>,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+        pocket: Option<&SharedPocket<I, T, E>>,
+    ) {
+        let (leftover, tokens) = self.core.put_away(ran, now, pocket);
+        if tokens > 0
+            && let Some(lane) = self.this.upgrade()
+        {
+            let lane: SharedLane<'p> = lane;
+            crew.push_tokens(&lane, tokens);
+        }
+        self.tidy(crew, leftover);
     }
 
     #[cold]

@@ -24,6 +24,16 @@ impl Pace {
         }
     }
 
+    /// The last reading.
+    pub(super) fn last(&self) -> Nanos {
+        self.last
+    }
+
+    /// Did jobs take next to nothing when that was last looked at?
+    pub(super) fn is_tiny(&self) -> bool {
+        self.every == UNREAD
+    }
+
     /// The time after a job: `read` if somebody has looked already, or a new reading if one is due.
     pub(super) fn after_job(
         &mut self,

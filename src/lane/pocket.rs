@@ -1,0 +1,192 @@
+//! What a worker takes out of the queue in one go while jobs are tiny: its pocket.
+//!
+//! With a visit to the lane after each job, workers with tiny jobs would meet at the lane's lock all the time. A pocket has a lock of
+//! its own, which nobody else wants as a rule: its worker puts a success into it and takes the next job out, and goes to the lane
+//! once it is empty.
+//!
+//! A job in a pocket is still queued, and a success still to be delivered, so both can be taken back by anybody who has the lane's
+//! lock, which comes first where both are held:
+//!
+//! - *Nothing is held back.* The iterator gathers successes out of the pockets when it has nothing else to deliver. Before it sleeps
+//!   it sets [`Hints::awaited`](super::Hints), then gathers; a worker puts a success down, then looks at the flag. Both hold the
+//!   pocket's lock in between, so one of the two sees the other.
+//! - *Nothing is kept from a free worker.* One that finds the queue empty recalls all pockets, and every visit with the time at hand
+//!   recalls those that were filled [`STALE`] ago: a job that turned out long sits on them, say.
+//! - *Nothing begins that is not to begin.* Whoever ends the batch recalls all pockets under the same hold of the lane's lock.
+//!
+//! Invariant: pockets are filled under the lane's lock, and a success is put in only where a job is taken out; so a pocket that was
+//! recalled stays empty until its worker visits the lane.
+
+use std::collections::VecDeque;
+
+use super::{Queued, Settled, State};
+use crate::clock::Nanos;
+use crate::sync::{Arc, Mutex, MutexGuard, Padded};
+
+/// The most jobs in a pocket. With 32 the lane's lock is a small part of an empty job's cost; at 2 µs for a tiny job they take 64 µs.
+const ROOM: usize = 32;
+
+/// A pocket that was filled so long ago is recalled.
+const STALE: Nanos = 50_000;
+
+pub(crate) struct Pocket<I, T, E>(Padded<Mutex<Contents<I, T, E>>>);
+
+pub(crate) type SharedPocket<I, T, E> = Arc<Pocket<I, T, E>>;
+
+struct Contents<I, T, E> {
+    queued: VecDeque<Queued<I, E>>,
+    settled: VecDeque<Settled<I, T, E>>,
+    /// Settled jobs whose time is known.
+    timed: usize,
+}
+
+/// A pocket that a worker has, and when it was filled.
+pub(super) struct Filled<I, T, E> {
+    pocket: SharedPocket<I, T, E>,
+    at: Nanos,
+}
+
+impl<I, T, E> Pocket<I, T, E> {
+    fn new() -> Self {
+        Self(Padded::new(Mutex::new(Contents {
+            queued: VecDeque::with_capacity(ROOM),
+            settled: VecDeque::with_capacity(ROOM),
+            timed: 0,
+        })))
+    }
+
+    /// Puts the success of a job in and takes the next job out; without one the value comes back.
+    #[inline(always)]
+    pub(crate) fn exchange(
+        &self,
+        job: &mut Queued<I, E>,
+        value: T,
+        now: Option<Nanos>,
+    ) -> Option<T> {
+        let mut contents = self.0.lock();
+        let Some(next) = contents.queued.pop_front() else {
+            return Some(value);
+        };
+        let done = std::mem::replace(job, next);
+        contents.settled.push_back(done.succeed(value));
+        if let Some(now) = now {
+            let from = contents.timed;
+            let untimed = contents.settled.range_mut(from..);
+            untimed.for_each(|settled| settled.tell_time(now));
+            contents.timed = contents.settled.len();
+        }
+        None
+    }
+
+    /// Takes a job out that is to be run without putting anything in.
+    pub(super) fn next(&self) -> Option<Queued<I, E>> {
+        self.0.lock().queued.pop_front()
+    }
+}
+
+impl<I, T, E> State<I, T, E> {
+    /// A pocket for a worker that begins a turn.
+    pub(super) fn hand_out(&mut self) -> SharedPocket<I, T, E> {
+        let pocket = self.unused.pop().unwrap_or_else(|| Arc::new(Pocket::new()));
+        self.filled.push(Filled {
+            pocket: Arc::clone(&pocket),
+            at: Nanos::MAX,
+        });
+        pocket
+    }
+
+    /// Takes a pocket back, with what is in it.
+    pub(super) fn take_back(&mut self, pocket: &SharedPocket<I, T, E>) {
+        self.empty(pocket);
+        let place = self.place_of(pocket);
+        if let Some(place) = place {
+            self.unused.push(self.filled.swap_remove(place).pocket);
+        }
+    }
+
+    fn place_of(&self, pocket: &SharedPocket<I, T, E>) -> Option<usize> {
+        let mut all = self.filled.iter();
+        all.position(|filled| Arc::ptr_eq(&filled.pocket, pocket))
+    }
+
+    /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers have something to do to the end.
+    /// Only jobs that have not failed, since a retry is counted when it begins.
+    #[inline]
+    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, threads: usize, now: Nanos) {
+        let share = (self.queued.len() / (2 * threads)).min(ROOM);
+        if share < 2 {
+            return;
+        }
+        let queued = self.queued.iter().take(share);
+        let share = queued.take_while(|job| job.record.is_none()).count();
+        let mut contents = pocket.0.lock();
+        contents.queued.extend(self.queued.drain(..share));
+        drop(contents);
+        self.running += share;
+        self.pocketed += share;
+        if let Some(place) = self.place_of(pocket) {
+            self.filled[place].at = now;
+        }
+    }
+
+    /// Takes the successes out of all pockets.
+    pub(super) fn gather(&mut self) {
+        if self.pocketed > 0 {
+            for place in 0..self.filled.len() {
+                let pocket = Arc::clone(&self.filled[place].pocket);
+                self.gather_from(&mut pocket.0.lock());
+            }
+        }
+    }
+
+    /// Takes the successes out of one pocket.
+    #[inline]
+    pub(super) fn gather_one(&mut self, pocket: &Pocket<I, T, E>) {
+        self.gather_from(&mut pocket.0.lock());
+    }
+
+    #[inline]
+    fn gather_from(&mut self, contents: &mut MutexGuard<'_, Contents<I, T, E>>) {
+        let settled = contents.settled.len();
+        self.running -= settled;
+        self.pocketed -= settled;
+        self.succeeded += settled as u64;
+        self.settled.append(&mut contents.settled);
+        contents.timed = 0;
+    }
+
+    /// Takes everything out of all pockets: the jobs go back to the front of the queue.
+    pub(super) fn recall(&mut self) {
+        self.recall_if(|_| true);
+    }
+
+    /// Recalls the pockets that were filled long ago.
+    #[inline]
+    pub(super) fn recall_stale(&mut self, now: Nanos) {
+        self.recall_if(|at| at.saturating_add(STALE) <= now);
+    }
+
+    #[inline]
+    fn recall_if(&mut self, wanted: impl Fn(Nanos) -> bool) {
+        if self.pocketed == 0 {
+            return;
+        }
+        for place in 0..self.filled.len() {
+            if wanted(self.filled[place].at) {
+                let pocket = Arc::clone(&self.filled[place].pocket);
+                self.empty(&pocket);
+            }
+        }
+    }
+
+    pub(super) fn empty(&mut self, pocket: &Pocket<I, T, E>) {
+        let mut contents = pocket.0.lock();
+        self.gather_from(&mut contents);
+        let queued = contents.queued.len();
+        self.running -= queued;
+        self.pocketed -= queued;
+        while let Some(job) = contents.queued.pop_back() {
+            self.queued.push_front(job);
+        }
+    }
+}
