@@ -252,7 +252,6 @@ impl Attempt {
 
     /// Links the current thread, which runs a child and nothing else, with its supervisor.
     pub(crate) fn supervise(lifeline: Lifeline) {
-        lifeline.heart.beat();
         LIFELINE.set(Some(lifeline));
     }
 

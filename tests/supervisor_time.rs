@@ -306,3 +306,25 @@ fn an_idle_supervisor_sleeps() {
     std::thread::sleep(ms(300));
     assert_eq!(switches(), before);
 }
+
+#[test]
+fn the_time_for_which_a_child_hangs_does_not_make_its_run_a_good_one() {
+    // One delay, then none: a run that was called good would have both anew.
+    let once = RetryPolicy::from_delays(|| std::iter::once(ms(1)));
+    let options = ChildOptions::new()
+        .delay(once)
+        .heartbeat(ms(5))
+        .stable_after(ms(60));
+    let supervisor = Supervisor::builder()
+        .child_with("hangs", options, || {
+            std::thread::sleep(ms(80));
+            Ok::<_, String>(())
+        })
+        .start()
+        .unwrap();
+    eventually("it has been started twice", || {
+        supervisor.child("hangs").unwrap().starts() > 1
+    });
+    supervisor.join();
+    assert_eq!(supervisor.child("hangs").unwrap().starts(), 2);
+}

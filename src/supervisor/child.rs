@@ -7,12 +7,12 @@ use super::rules::{Ending, Span, in_a_row};
 use super::status::text_of;
 use crate::attempt::{Attempt, Texts};
 use crate::backoff::RetryState;
-use crate::clock::{Clock, Nanos};
+use crate::clock::Nanos;
 use crate::error::SupervisorError;
 use crate::panic::Panic;
 use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
 use crate::sync::Arc;
-use crate::unwind::{self, Contained};
+use crate::unwind::{self, Contained, Hook};
 
 /// A child of a [`Supervisor`](crate::Supervisor): a name, a function, and how its errors are judged. For those that need more than
 /// [`SupervisorBuilder::child_with`](crate::SupervisorBuilder::child_with) takes.
@@ -33,8 +33,9 @@ use crate::unwind::{self, Contained};
 pub struct Child<E> {
     name: String,
     options: ChildOptions,
-    function: Box<dyn Fn() -> Result<ChildExit, E> + Send>,
-    classify: Option<Box<dyn Fn(&E) -> Verdict + Send>>,
+    // Each is contained by itself, so that destructors that panic do not meet.
+    function: Contained<Box<dyn Fn() -> Result<ChildExit, E> + Send>>,
+    classify: Hook<dyn Fn(&E) -> Verdict + Send>,
 }
 
 impl<E: fmt::Display + 'static> Child<E> {
@@ -47,7 +48,7 @@ impl<E: fmt::Display + 'static> Child<E> {
         Self {
             name: name.into(),
             options: ChildOptions::new(),
-            function: Box::new(move || function().map(Into::into)),
+            function: Contained::new(Box::new(move || function().map(Into::into))),
             classify: None,
         }
     }
@@ -72,7 +73,7 @@ impl<E: fmt::Display + 'static> Child<E> {
     /// What is to be made of an error. [`Verdict::RetryAfter`] is the least delay before the restart. Default: [`Verdict::Retry`].
     pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
         Self {
-            classify: Some(Box::new(classify)),
+            classify: Some(Contained::new(Box::new(classify))),
             ..self
         }
     }
@@ -97,7 +98,7 @@ impl<E: fmt::Display + 'static> Child<E> {
             name: self.name.into(),
             settings,
             ward: Ward {
-                function: Contained::new(Box::new(call)),
+                function: Box::new(call),
                 policy,
                 retry: RetryState::new(),
             },
@@ -123,7 +124,7 @@ pub(super) struct Planned {
 
 /// Whatever of a child is the user's code: called and dropped on the child's own threads, or on that of a caller.
 pub(super) struct Ward {
-    function: Contained<Box<dyn Fn() -> Outcome + Send>>,
+    function: Box<dyn Fn() -> Outcome + Send>,
     /// It may have an iterator of the user's.
     policy: RetryPolicy,
     retry: RetryState,
@@ -148,15 +149,14 @@ pub(super) struct Brief {
 }
 
 impl Ward {
-    /// Runs the child once, on the current thread.
-    pub(super) fn run(&mut self, brief: &Brief, clock: &Clock) -> Ending {
-        let begun = clock.now();
+    /// Runs the child once, on the current thread; `uptime` tells how long that has lasted.
+    pub(super) fn run(&mut self, brief: &Brief, uptime: impl FnOnce() -> Nanos) -> Ending {
         let number = u32::try_from(brief.start).unwrap_or(u32::MAX);
         let (result, mark) =
             Attempt::during(number, false, Some(brief.texts.clone()), None, || {
-                unwind::catch(&**self.function)
+                unwind::catch(&self.function)
             });
-        let uptime = clock.now().saturating_sub(begun);
+        let uptime = uptime();
         let (outcome, mark) = match result {
             Ok(outcome) => (outcome, mark),
             Err(payload) => {

@@ -1,6 +1,6 @@
 //! Several children at once: who is restarted with whom, and who is told to stop when.
 
-use super::options::Strategy;
+use super::options::{Restart, Strategy};
 use super::slot::{After, Phase, Rest, Slot, Waiting};
 use super::state::{State, Turn};
 use crate::clock::Nanos;
@@ -14,13 +14,17 @@ impl State {
             Strategy::RestForOne => place + 1,
         };
         for (other, slot) in self.slots.iter_mut().enumerate().skip(first) {
+            let after = match slot.settings.restart {
+                Restart::Temporary => After::Stop,
+                Restart::Permanent | Restart::Transient => After::Restart(with),
+            };
             match &mut slot.phase {
                 _ if other == place => {}
                 Phase::Waiting(waiting) => *waiting = waiting.max(with),
                 Phase::Active(run) => {
                     run.in_order = true;
                     run.after = Some(match run.after {
-                        None => After::Restart(with),
+                        None => after,
                         Some(After::Restart(waiting)) => After::Restart(waiting.max(with)),
                         Some(other) => other,
                     });

@@ -21,6 +21,16 @@ pub(super) enum Ending {
     },
 }
 
+impl Ending {
+    /// `None` if the child was not called.
+    pub(super) fn run(&self) -> Option<Span> {
+        match self {
+            Self::Skipped => None,
+            Self::Returned { run, .. } | Self::Failed { run, .. } => Some(*run),
+        }
+    }
+}
+
 /// How long a run took, and the delay that the policy has after it; `None` to give up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -61,6 +71,15 @@ pub(super) fn in_a_row(before: u32, uptime: Nanos, stable_after: Nanos) -> u32 {
 impl Record {
     pub(super) fn consecutive(&self) -> u32 {
         self.consecutive
+    }
+
+    /// Notes a run that was told to stop: its end is not judged, but it has lasted.
+    pub(super) fn note(&mut self, settings: &Settings, ending: &Ending) {
+        let uptime = ending.run().map_or(0, |run| run.uptime);
+        self.ran = self.ran.saturating_add(uptime);
+        if uptime >= settings.stable_after {
+            self.consecutive = 0;
+        }
     }
 
     /// Judges the end of a run that was not told to stop.

@@ -69,10 +69,8 @@ pub(super) struct Run {
 pub(super) enum After {
     Stop,
     Restart(Waiting),
-    /// Its heart stopped: it is judged as failed, after having run for so long.
-    Judge {
-        uptime: Nanos,
-    },
+    /// Its heart stopped at this time: it is judged as failed.
+    Judge(Nanos),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +85,23 @@ pub(super) enum Rest {
 pub(super) enum Wish {
     Stop,
     Restart,
+}
+
+impl Run {
+    /// When the child last showed that it lives; `None` if it was not called yet.
+    pub(super) fn last_sign(&self) -> Option<Nanos> {
+        let beat = self.lifeline.heart.last_beat();
+        self.begun.map(|begun| begun.max(beat))
+    }
+
+    /// How long the child has run, or had when its heart stopped.
+    pub(super) fn uptime(&self, now: Nanos) -> Nanos {
+        let until = match self.after {
+            Some(After::Judge(stopped)) => stopped,
+            _ => now,
+        };
+        self.begun.map_or(0, |begun| until.saturating_sub(begun))
+    }
 }
 
 impl Waiting {
@@ -172,9 +187,7 @@ impl Slot {
 
     pub(super) fn status(&self, clock: &Clock) -> ChildStatus {
         let uptime = match &self.phase {
-            Phase::Active(run) => run
-                .begun
-                .map_or(0, |begun| clock.now().saturating_sub(begun)),
+            Phase::Active(run) => run.uptime(clock.now()),
             _ => 0,
         };
         ChildStatus {

@@ -156,17 +156,17 @@ impl State {
                 Some(After::Stop) => self.rest(place, Rest::Stopped, turn),
                 Some(After::Restart(waiting)) => self.wait(place, waiting, now, turn),
                 // What it was skipped for is seen in this turn.
-                Some(After::Judge { .. }) | None => slot.phase = Phase::Waiting(Waiting::now()),
+                Some(After::Judge(_)) | None => slot.phase = Phase::Waiting(Waiting::now()),
             }
             return;
         }
         match after {
             Some(After::Stop) if told => self.rest(place, Rest::Stopped, turn),
-            Some(After::Restart(waiting)) if told => self.wait(place, waiting, now, turn),
-            Some(After::Judge { uptime }) => {
-                let ending = failed_after(uptime, &ending);
-                self.judge(place, &ending, None, now, turn);
+            Some(After::Restart(waiting)) if told => {
+                slot.record.note(&slot.settings, &ending);
+                self.wait(place, waiting, now, turn);
             }
+            Some(After::Judge(_)) => self.judge(place, &failed(&ending), None, now, turn),
             after => {
                 if let Ending::Failed { error, .. } = &ending {
                     self.note_failure(place, error, turn);
@@ -262,15 +262,13 @@ impl State {
         let Phase::Active(run) = &mut slot.phase else {
             return;
         };
-        let silent = now.saturating_sub(run.lifeline.heart.last_beat());
-        let Some(begun) = run.begun else {
+        let Some(sign) = run.last_sign() else {
             return;
         };
-        if run.after.is_some() || run.ended.is_some() || silent < within {
+        if run.after.is_some() || run.ended.is_some() || now.saturating_sub(sign) < within {
             return;
         }
-        let uptime = now.saturating_sub(begun);
-        run.after = Some(After::Judge { uptime });
+        run.after = Some(After::Judge(now));
         run.told = Some(now.saturating_add(slot.settings.grace));
         turn.tell.push(run.lifeline.token.clone());
         let error = format!("no heartbeat for {:?}", Duration::from_nanos(within));
@@ -313,8 +311,8 @@ impl State {
             Phase::Waiting(waiting) => Some(waiting.due),
             Phase::Active(run) if run.after.is_none() => {
                 // Nobody says when a run begins: it is looked at once more.
-                let beat = run.begun.map_or(now, |_| run.lifeline.heart.last_beat());
-                Some(beat.saturating_add(slot.settings.heartbeat?))
+                let sign = run.last_sign().unwrap_or(now);
+                Some(sign.saturating_add(slot.settings.heartbeat?))
             }
             Phase::Active(run) if run.in_order => run.told.filter(|until| *until > now),
             Phase::Active(_) | Phase::Rest(_) => None,
@@ -367,12 +365,11 @@ impl Slot {
 }
 
 /// What a child whose heart had stopped is judged by, whatever it returned when it was told to stop.
-fn failed_after(uptime: Nanos, ending: &Ending) -> Ending {
-    let delay = match ending {
-        Ending::Returned { run, .. } | Ending::Failed { run, .. } => run.delay,
-        Ending::Skipped => Some(0),
-    };
-    let run = Span { uptime, delay };
+fn failed(ending: &Ending) -> Ending {
+    let run = ending.run().unwrap_or(Span {
+        uptime: 0,
+        delay: Some(0),
+    });
     Ending::Failed {
         error: Arc::default(),
         run,

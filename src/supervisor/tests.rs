@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::child::{Child, Ward};
-use super::options::{ChildOptions, Strategy};
+use super::options::{ChildOptions, Restart, Strategy};
 use super::rules::{Ending, Span};
 use super::slot::{Phase, Slot, Wish};
 use super::state::State;
@@ -59,9 +59,14 @@ impl Bench {
 
     /// The run of a child ends: with a failure whose policy says this delay.
     fn fail(&mut self, id: u64, delay: Nanos) {
+        self.fail_after(0, id, delay);
+    }
+
+    /// As `fail`, for a run that has lasted for so long.
+    fn fail_after(&mut self, uptime: Nanos, id: u64, delay: Nanos) {
         let slot = self.state.slot(id).unwrap();
         let run = Span {
-            uptime: 0,
+            uptime,
             delay: Some(delay),
         };
         let error = "x".into();
@@ -172,4 +177,50 @@ fn a_silent_child_is_told_once_and_judged_when_it_ends() {
     bench.fail(0, 10 * MS);
     assert!(bench.turn(7 * MS).1.is_empty());
     assert_eq!(bench.turn(17 * MS).1, [0]);
+}
+
+#[test]
+fn a_temporary_child_is_stopped_with_its_group_and_not_restarted() {
+    let temporary = fixed(10).restart(Restart::Temporary);
+    let mut bench = bench(Strategy::OneForAll, &[&temporary, &fixed(10)]);
+    bench.turn(0);
+    bench.fail(1, 10 * MS);
+    assert_eq!(bench.turn(0).0, [0]);
+    bench.fail(0, 0);
+    assert_eq!(bench.turn(10 * MS).1, [1]);
+    assert_eq!(bench.shown(0), ChildState::Stopped);
+}
+
+#[test]
+fn a_run_that_ends_for_a_siblings_sake_has_lasted_all_the_same() {
+    let second = Duration::from_secs(1);
+    for limited in [
+        fixed(10).stable_after(second).max_consecutive(1),
+        fixed(10).max_restarts(1, second),
+    ] {
+        let mut bench = bench(Strategy::OneForAll, &[&fixed(10), &limited]);
+        assert_eq!(bench.turn(0).1, [0, 1]);
+        for (first, then) in [(1, 0), (0, 1)] {
+            bench.fail(first, 0);
+            assert_eq!(bench.turn(MS), (vec![then], vec![]));
+            bench.fail_after(1_001 * MS, then, 0);
+            assert_eq!(bench.turn(MS).1, [0, 1]);
+        }
+        // Since its first failure it has run for more than a second.
+        bench.fail(1, 0);
+        bench.turn(MS);
+        assert!(matches!(bench.shown(1), ChildState::Backoff { .. }));
+    }
+}
+
+#[test]
+fn the_time_that_a_thread_takes_to_begin_is_no_silence() {
+    let options = fixed(10).heartbeat(Duration::from_millis(5));
+    let mut bench = bench(Strategy::OneForOne, &[&options]);
+    bench.state.turn(0);
+    let slot = bench.state.slot(0).unwrap();
+    slot.run(slot.generation).unwrap().begun = Some(6 * MS);
+    assert!(bench.turn(7 * MS).0.is_empty());
+    assert_eq!(bench.state.turn(8 * MS).next, Some(11 * MS));
+    assert_eq!(bench.turn(11 * MS).0, [0]);
 }

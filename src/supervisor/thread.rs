@@ -216,7 +216,7 @@ impl Shared {
             return;
         };
         Attempt::supervise(lifeline);
-        let ending = ward.run(&brief, &self.clock);
+        let ending = ward.run(&brief, || self.uptime(id, generation));
         self.end(id, generation, ward, ending);
         self.wake();
     }
@@ -237,6 +237,14 @@ impl Shared {
         let lifeline = run.lifeline.clone();
         let ward = slot.ward.take()?;
         Some((ward, self.brief(slot), lifeline))
+    }
+
+    /// How long a run has lasted.
+    fn uptime(&self, id: u64, generation: u64) -> Nanos {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let run = state.slot(id).and_then(|slot| slot.run(generation));
+        run.map_or(0, |run| run.uptime(now))
     }
 
     fn brief(&self, slot: &Slot) -> Brief {

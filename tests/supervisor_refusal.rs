@@ -1,0 +1,110 @@
+//! The system refuses threads. One test, since it takes memory away from the whole process.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::process::{Command, id};
+use std::sync::{Mutex, mpsc};
+
+use common::{eventually, ms, stay};
+use retry_pool::{
+    ChildEvent, ChildOptions, ChildState, Observer, RetryPolicy, Supervisor, SupervisorError,
+};
+
+/// Limits the address space of this process to what it has and a MiB, too little for a thread's stack; or lifts that limit.
+fn refuse_threads(refuse: bool) {
+    let limit = if refuse {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mut words = status.split_whitespace();
+        let size = words
+            .find(|word| *word == "VmSize:")
+            .and_then(|_| words.next());
+        let bytes = size.unwrap().parse::<u64>().unwrap() * 1_024;
+        format!("--as={}:", bytes + (1 << 20))
+    } else {
+        String::from("--as=unlimited:")
+    };
+    let pid = format!("--pid={}", id());
+    let status = Command::new("prlimit").args([pid, limit]).status().unwrap();
+    assert!(status.success());
+}
+
+struct Log(Mutex<mpsc::Sender<String>>);
+
+impl Log {
+    fn line(&self, what: &str, event: &ChildEvent<'_>) {
+        let line = format!("{what} {}", event.start());
+        self.0.lock().unwrap().send(line).unwrap();
+    }
+}
+
+impl Observer for Log {
+    fn child_started(&self, event: &ChildEvent<'_>) {
+        self.line("started", event);
+    }
+    fn child_failed(&self, event: &ChildEvent<'_>) {
+        self.line("failed", event);
+    }
+    fn child_restarting(&self, event: &ChildEvent<'_>) {
+        assert_eq!(event.delay().unwrap().as_millis(), 1_000);
+        self.line("restarting", event);
+    }
+    fn child_gave_up(&self, event: &ChildEvent<'_>) {
+        self.line("gave up", event);
+    }
+    fn child_stopped(&self, event: &ChildEvent<'_>) {
+        self.line("stopped", event);
+    }
+}
+
+#[test]
+fn a_refused_thread_is_a_failure_of_its_child_and_of_nobody_else() {
+    let (sender, lines) = mpsc::channel();
+    let supervisor = Supervisor::builder()
+        .observer(Log(Mutex::new(sender)))
+        .start()
+        .unwrap();
+    refuse_threads(true);
+    let refused = Supervisor::builder()
+        .name("none")
+        .child("one", stay)
+        .start();
+    let options = ChildOptions::new().delay(RetryPolicy::fixed(ms(1)));
+    supervisor
+        .add("limited", options.clone().max_consecutive(0), stay)
+        .unwrap();
+    eventually("it gives up", || {
+        supervisor.child("limited").unwrap().state() == ChildState::GaveUp
+    });
+    let told: Vec<String> = lines.try_iter().collect();
+    supervisor.add("late", options, stay).unwrap();
+    eventually("it waits", || {
+        let state = supervisor.child("late").unwrap().state();
+        matches!(state, ChildState::Backoff { .. })
+    });
+    refuse_threads(false);
+    eventually("it runs", || {
+        supervisor.child("late").unwrap().state() == ChildState::Running
+    });
+    let late = supervisor.child("late").unwrap();
+    assert!(late.starts() >= 2);
+    let error = late.last_error().unwrap();
+    assert!(
+        error.starts_with("its thread could not be started: "),
+        "{error}"
+    );
+    let Err(SupervisorError::Spawn { name, .. }) = refused else {
+        panic!("its own thread is refused")
+    };
+    assert_eq!(name, "none-supervisor");
+    supervisor.shutdown(ms(5_000));
+    assert_eq!(told, ["failed 1", "gave up 1"]);
+    let mut told: Vec<String> = lines.try_iter().collect();
+    told.dedup();
+    assert_eq!(told[..2], ["failed 1", "restarting 1"]);
+    let starts = late.starts();
+    assert_eq!(
+        told[told.len() - 2..],
+        [format!("started {starts}"), format!("stopped {starts}")]
+    );
+}
