@@ -35,7 +35,7 @@ fn scramble(x: u64) -> u64 {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(3.0), |arg| arg.parse())?;
-    let end = Instant::now() + Duration::try_from_secs_f64(seconds)?;
+    let (begun, time) = (Instant::now(), Duration::try_from_secs_f64(seconds)?);
     let interrupted = CancelToken::new();
     let interrupt = interrupted.clone();
     ctrlc::set_handler(move || interrupt.cancel())?;
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let supervisor = builder.start()?;
 
     let live = stdout().is_terminal();
-    while Instant::now() < end && !interrupted.wait_timeout(2 * TICK) {
+    while begun.elapsed() < time && !interrupted.wait_timeout(2 * TICK) {
         if live {
             show(&supervisor.children())?;
             print!("\x1b[{WORKERS}A"); // back to the first line

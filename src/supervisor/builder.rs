@@ -131,8 +131,8 @@ impl SupervisorBuilder {
         self
     }
 
-    /// Starts the children, each on a thread of its own. Where the system refuses a child's thread, the child has failed, and is
-    /// restarted by its rules, a second later at the earliest.
+    /// Starts the children, each on a thread of its own. Where the system refuses a child's thread, the child has failed; if its
+    /// limits allow it, it is started again a second later, whatever its delay.
     ///
     /// # Errors
     /// - [`DuplicateName`](SupervisorError::DuplicateName), [`EmptyName`](SupervisorError::EmptyName),

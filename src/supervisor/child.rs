@@ -70,7 +70,8 @@ impl<E: fmt::Display + 'static> Child<E> {
         })
     }
 
-    /// What is to be made of an error. [`Verdict::RetryAfter`] is the least delay before the restart. Default: [`Verdict::Retry`].
+    /// What is to be made of an error. [`Verdict::RetryAfter`] is the least delay before the restart; one of more than a
+    /// day is taken for a mistake, and the child gives up, unless the policy has a [`max_hint`](RetryPolicy::max_hint). Default: [`Verdict::Retry`].
     pub fn classify(self, classify: impl Fn(&E) -> Verdict + Send + 'static) -> Self {
         Self {
             classify: Some(Contained::new(Box::new(classify))),

@@ -36,7 +36,7 @@ use thread::{Shared, since};
 /// A child is a function with its parameters. It finds its stop signal with [`Attempt::current`](crate::Attempt::current)
 /// (`is_cancelled()`, `cancel_token()`, or `sleep()`, which ends early), its name with `job_name()`, the error of its last run with
 /// `previous_error()`, and which start it is with `number()`. At most one run of a child exists at any time: one that does not heed its
-/// stop signal holds up its own restart, and nobody else's.
+/// stop signal holds up its own restart, and others only for its [`grace`](ChildOptions::grace), where they are stopped in order.
 ///
 /// The defaults are listed at [`SupervisorBuilder`] and [`ChildOptions`]. The [guide](crate::guide::supervision) has the names of
 /// asyncio, OTP and systemd side by side with these.
@@ -227,7 +227,7 @@ impl Supervisor {
 
     /// Stops all children and the supervisor: no child is started any more, and each is told to stop, the last one started first, when all
     /// after it have ended or had their [`grace`](ChildOptions::grace), or their share of this one. Returns when all have ended, or after
-    /// `grace`, when all have been told; children that run on then are named in the report, and left to themselves.
+    /// `grace`, when whoever is left is told at once; children that run on then are named in the report, and left to themselves.
     ///
     /// May be repeated, and called by several threads at once: the earliest end holds. On a thread of this supervisor it returns
     /// without waiting. In a job of a pool, a spare worker takes the place of the one that waits.

@@ -15,6 +15,7 @@ pub enum Strategy {
     #[default]
     OneForOne,
     /// All children: the others are stopped at once, the last one started first, and start together with the failed one, in their order.
+    /// [`Temporary`](Restart::Temporary) ones stay stopped, and those that have ended before stay as they are.
     OneForAll,
     /// The failed one and those started after it.
     RestForOne,
@@ -29,7 +30,7 @@ pub enum Restart {
     /// After an error or a panic. The default.
     #[default]
     Transient,
-    /// Never.
+    /// Never, not for the sake of a sibling either.
     Temporary,
 }
 
