@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::process::{Command, id};
+use std::process::{Child, Command, Stdio, id};
 use std::sync::{Mutex, mpsc};
 
 use common::{eventually, ms, stay};
@@ -11,22 +11,37 @@ use retry_pool::{
     ChildEvent, ChildOptions, ChildState, Observer, RetryPolicy, Supervisor, SupervisorError,
 };
 
-/// Limits the address space of this process to what it has and a MiB, too little for a thread's stack; or lifts that limit.
-fn refuse_threads(refuse: bool) {
-    let limit = if refuse {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let mut words = status.split_whitespace();
-        let size = words
-            .find(|word| *word == "VmSize:")
-            .and_then(|_| words.next());
-        let bytes = size.unwrap().parse::<u64>().unwrap() * 1_024;
-        format!("--as={}:", bytes + (1 << 20))
-    } else {
-        String::from("--as=unlimited:")
-    };
-    let pid = format!("--pid={}", id());
-    let status = Command::new("prlimit").args([pid, limit]).status().unwrap();
-    assert!(status.success());
+/// While it lives the system refuses threads.
+struct NoThreads {
+    /// Lifts the limit when its input ends. It was started before, since a process may be refused, too.
+    lifter: Child,
+}
+
+/// Limits the address space of this process to what it has and less than a thread's stack of 2 MiB.
+fn refuse_threads() -> NoThreads {
+    let prlimit = |limit: &str| format!("prlimit --pid={} --as={limit}:", id());
+    let lifter = Command::new("sh")
+        .args(["-c", &format!("read line; {}", prlimit("unlimited"))])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mut words = status.split_whitespace();
+    let size = words
+        .find(|word| *word == "VmSize:")
+        .and_then(|_| words.next());
+    let bytes = size.unwrap().parse::<u64>().unwrap() * 1_024 + (7 << 18);
+    let limit = prlimit(&bytes.to_string());
+    let limited = Command::new("sh").args(["-c", &limit]).status().unwrap();
+    assert!(limited.success());
+    NoThreads { lifter }
+}
+
+impl Drop for NoThreads {
+    fn drop(&mut self) {
+        // Waiting closes its input.
+        assert!(self.lifter.wait().unwrap().success());
+    }
 }
 
 struct Log(Mutex<mpsc::Sender<String>>);
@@ -64,7 +79,7 @@ fn a_refused_thread_is_a_failure_of_its_child_and_of_nobody_else() {
         .observer(Log(Mutex::new(sender)))
         .start()
         .unwrap();
-    refuse_threads(true);
+    let no_threads = refuse_threads();
     let refused = Supervisor::builder()
         .name("none")
         .child("one", stay)
@@ -82,7 +97,7 @@ fn a_refused_thread_is_a_failure_of_its_child_and_of_nobody_else() {
         let state = supervisor.child("late").unwrap().state();
         matches!(state, ChildState::Backoff { .. })
     });
-    refuse_threads(false);
+    drop(no_threads);
     eventually("it runs", || {
         supervisor.child("late").unwrap().state() == ChildState::Running
     });
