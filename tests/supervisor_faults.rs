@@ -326,7 +326,9 @@ fn no_strategy_makes_two_runs_of_a_name() {
             });
         }
         let supervisor = builder.start().unwrap();
-        for round in 0..600 {
+        // However slow the machine is.
+        let rounds = (0..).take_while(|_| runs.load(SeqCst) < 150);
+        for round in rounds {
             let name = format!("{}", round % 4);
             match round % 5 {
                 0 => supervisor.stop(&name).unwrap(),
@@ -342,6 +344,5 @@ fn no_strategy_makes_two_runs_of_a_name() {
         await_running(&supervisor);
         assert!(supervisor.shutdown(ms(10_000)).still_running().is_empty());
         assert!(!twice.load(SeqCst), "two runs of a name under {strategy:?}");
-        assert!(runs.load(SeqCst) > 200);
     }
 }
