@@ -32,6 +32,7 @@ mod entry;
 mod fail_fast;
 mod pocket;
 mod sender;
+mod setup;
 mod watch;
 mod worker;
 
@@ -40,23 +41,20 @@ pub(crate) use entry::{Input, Queued, Settled, SharedInput};
 pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;
 pub(crate) use pocket::SharedPocket;
+pub(crate) use setup::Setup;
 pub(crate) use worker::{After, Leftover, Ran, Turn};
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
-use crate::cancel::CancelToken;
 use crate::clock::Nanos;
 use crate::crew::Crew;
-use crate::give_up::AttemptError;
-use crate::observe::{JobEvent, Watcher};
 use crate::park::Parker;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
-use crate::roster::Roster;
 use crate::stats::Counts;
 use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Padded};
 
-use entry::{Ended, ParkedJob};
+use entry::ParkedJob;
 use fail_fast::Failures;
 use pocket::Filled;
 use watch::Watched;
@@ -78,27 +76,6 @@ struct Hints {
     hungry: AtomicBool,
     /// To workers: the iterator sleeps.
     awaited: AtomicBool,
-}
-
-/// What a batch is begun with.
-pub(crate) struct Setup<I> {
-    pub(crate) roster: Arc<Roster>,
-    /// The batch's number in its pool.
-    pub(crate) number: u64,
-    pub(crate) window: usize,
-    pub(crate) threads: usize,
-    /// Where a retried job joins the queue.
-    pub(crate) place: Requeue,
-    pub(crate) fail_fast: FailFast,
-    /// Makes inputs ones that a stuck attempt can keep.
-    pub(crate) share: Option<fn(I) -> SharedInput<I>>,
-    /// Tells what runs to stop.
-    pub(crate) token: CancelToken,
-    /// When the time for the whole batch is over.
-    pub(crate) deadline: Option<Nanos>,
-    /// For an abandoned attempt that nobody judges any more.
-    pub(crate) errors_kept: usize,
-    pub(crate) observer: Watcher,
 }
 
 struct State<I, T, E> {
@@ -405,52 +382,6 @@ impl<I, T, E> State<I, T, E> {
         }
         self.armed.insert(due);
         Some(due)
-    }
-}
-
-impl<I> Setup<I> {
-    fn wrap(&self, input: I) -> Input<I> {
-        match self.share {
-            Some(share) => Input::Shared(share(input)),
-            None => Input::Own(input),
-        }
-    }
-
-    /// Notes that the job's last attempt was abandoned, if it was. Not to be called under the lock: an older error may be dropped.
-    fn note_expired<E>(&self, job: &mut Queued<I, E>, now: Nanos) {
-        let elapsed = now.saturating_sub(job.accepted);
-        let Some(record) = &mut job.record else {
-            return;
-        };
-        if let Some(limit) = record.take_expired() {
-            let number = record.retry.attempts().saturating_add(1);
-            record.note(
-                number,
-                AttemptError::TimedOut(limit),
-                elapsed,
-                self.errors_kept,
-            );
-        }
-    }
-
-    pub(crate) fn event(&self, index: usize, attempts: u32) -> JobEvent<'static> {
-        JobEvent {
-            batch: Some(self.number),
-            number: index as u64,
-            name: None,
-            attempts,
-        }
-    }
-
-    /// Tells the observer of a job that ended without a further attempt.
-    pub(crate) fn tell_ended(&self, ended: Ended) {
-        let Ended {
-            index,
-            attempts,
-            reason,
-        } = ended;
-        self.observer
-            .tell(|observer| observer.job_settled(&self.event(index, attempts), Err(reason)));
     }
 }
 
