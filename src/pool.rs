@@ -341,11 +341,15 @@ fn recruiter(crew: &Arc<Crew<'static>>, threads: &Arc<Threads>, outfit: &Outfit)
     let (crew, threads) = (Arc::downgrade(crew), Arc::downgrade(threads));
     let outfit = outfit.clone();
     Arc::new(move |post| {
-        let (Some(crew), Some(threads)) = (crew.upgrade(), threads.upgrade()) else {
+        let Some(crew) = crew.upgrade() else {
             return Err(io::Error::other("the pool is gone"));
         };
         let builder = outfit.worker(&post);
-        threads.add(builder.spawn(move || crew.work(&post))?);
+        let thread = builder.spawn(move || crew.work(&post))?;
+        // A pool that was dropped by one of its own jobs still drains; then nobody joins.
+        if let Some(threads) = threads.upgrade() {
+            threads.add(thread);
+        }
         Ok(())
     })
 }

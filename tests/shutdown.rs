@@ -335,3 +335,21 @@ fn drop_while_unwinding_gives_up_what_has_not_begun() {
         GiveUpReason::Shutdown
     );
 }
+
+#[test]
+fn a_job_that_has_dropped_its_pool_can_wait_for_its_jobs() {
+    let kept = Arc::new(pool(1));
+    let last = Mutex::new(Some(Arc::clone(&kept)));
+    let (sender, dropped) = mpsc::channel::<()>();
+    let outer = kept.submit(move || {
+        let _ = dropped.recv();
+        let pool = last.lock().unwrap().take().ok_or(())?;
+        let inner = pool.submit(|| Ok::<_, ()>(7));
+        // The last reference: nothing but what was accepted is left of the pool.
+        drop(Arc::into_inner(pool).ok_or(())?);
+        inner.wait().map_err(drop)
+    });
+    drop(kept);
+    sender.send(()).unwrap();
+    assert_eq!(outer.wait().unwrap(), 7);
+}

@@ -246,6 +246,11 @@ impl Roster {
         sleepers.iter().for_each(|post| post.parker.unpark());
     }
 
+    /// Has the pool ended? Then nobody needs to be replaced: whatever it had has settled.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     // Sleeping and waking.
 
     /// To be called after work was added: wakes a worker if nobody searches.

@@ -228,7 +228,10 @@ impl Post {
             }
             state.available < self.roster.threads && !state.stopped
         };
-        if replace && let Err(error) = self.roster.recruit(Role::Spare) {
+        if replace
+            && let Err(error) = self.roster.recruit(Role::Spare)
+            && !self.roster.is_stopped()
+        {
             drop(away);
             panic!(
                 "a job that waits for others needs a spare thread meanwhile, and the system refused it: {error}"
