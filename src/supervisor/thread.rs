@@ -14,7 +14,7 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::observe::{ChildEvent, Observer};
 use crate::park::Parker;
 use crate::reason::GiveUpReason;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread, wait_until};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, thread, thread_local, wait_until};
 use crate::unwind::{self, Contained};
 
 /// After the system has refused a thread, the next one is asked for after this.

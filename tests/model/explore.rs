@@ -1,6 +1,7 @@
 //! Running a scenario under many schedules.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Which sides of its race a scenario has seen, and how often.
@@ -14,6 +15,27 @@ impl Sides {
     }
 }
 
+/// Says which schedule was the last if it failed.
+struct Tally {
+    name: String,
+    begun: Arc<AtomicU64>,
+}
+
+impl Tally {
+    fn finish(&mut self) -> u64 {
+        self.begun.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let schedule = self.finish();
+        if schedule > 0 {
+            println!("model: {}: failed in schedule {schedule}", self.name);
+        }
+    }
+}
+
 /// Runs `scenario` under many schedules, and checks that it has seen all of its `sides`.
 pub(crate) fn explore(
     name: &str,
@@ -24,7 +46,16 @@ pub(crate) fn explore(
     let seen = Arc::new(Sides(Mutex::new(seen)));
     let shared = Arc::clone(&seen);
     let begun = std::time::Instant::now();
-    let schedules = run(move || scenario(&shared));
+    let mut tally = Tally {
+        name: name.to_owned(),
+        begun: Arc::default(),
+    };
+    let counted = Arc::clone(&tally.begun);
+    run(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        scenario(&shared);
+    });
+    let schedules = tally.finish();
     let seconds = begun.elapsed().as_secs_f64();
     let seen = seen.0.lock().unwrap();
     let counts: Vec<_> = seen.iter().map(|(side, n)| format!("{side} {n}")).collect();
@@ -45,9 +76,8 @@ pub(crate) fn choose(n: u32) -> u32 {
     return shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 0..n);
     #[cfg(not(rp_shuttle))]
     {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % n
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        (NEXT.fetch_add(1, Ordering::Relaxed) % u64::from(n)) as u32
     }
 }
 
@@ -58,10 +88,8 @@ pub(crate) use {futures::executor::block_on, std::thread};
 
 /// A few times on real threads.
 #[cfg(not(rp_shuttle))]
-fn run(scenario: impl Fn() + Send + Sync + 'static) -> usize {
-    const TIMES: usize = 20;
-    (0..TIMES).for_each(|_| scenario());
-    TIMES
+fn run(scenario: impl Fn() + Send + Sync + 'static) {
+    (0..20).for_each(|_| scenario());
 }
 
 #[cfg(rp_shuttle)]
@@ -92,7 +120,7 @@ mod under_shuttle {
         )
     }
 
-    pub(crate) fn run(scenario: impl Fn() + Send + Sync + 'static) -> usize {
+    pub(crate) fn run(scenario: impl Fn() + Send + Sync + 'static) {
         let scenario = Arc::new(scenario);
         let under = |scheduler: Box<dyn Scheduler + Send>| {
             let mut config = Config::new();
@@ -103,16 +131,17 @@ mod under_shuttle {
                 .ungraceful_shutdown_config
                 .immediately_return_on_panic = true;
             let scenario = Arc::clone(&scenario);
-            Runner::new(scheduler, config).run(move || scenario())
+            Runner::new(scheduler, config).run(move || scenario());
         };
         if let Ok(schedule) = env::var("RP_MODEL_REPLAY") {
-            return under(Box::new(ReplayScheduler::new_from_encoded(&schedule)));
+            under(Box::new(ReplayScheduler::new_from_encoded(&schedule)));
+            return;
         }
         let schedules = number("RP_MODEL_SCHEDULES").map_or(SCHEDULES, |n| n as usize);
         // The same schedules each time, so that a change is to blame for a failure.
         let seed = number("RP_MODEL_SEED").unwrap_or(1);
-        under(Box::new(PctScheduler::new_from_seed(
-            seed, DEPTH, schedules,
-        ))) + under(Box::new(RandomScheduler::new_from_seed(seed, schedules)))
+        let pct = PctScheduler::new_from_seed(seed, DEPTH, schedules);
+        under(Box::new(pct));
+        under(Box::new(RandomScheduler::new_from_seed(seed, schedules)));
     }
 }

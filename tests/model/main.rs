@@ -5,4 +5,13 @@
 //! race was seen. In a normal build the same scenarios run a few times on real threads, as a check of themselves.
 
 mod explore;
-mod scenarios;
+mod pools;
+
+mod batches;
+mod capacity;
+mod ending;
+mod nested;
+mod single;
+mod supervised;
+mod timeouts;
+mod waiting;

@@ -1,0 +1,156 @@
+//! Attempts that are abandoned.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use retry_pool::{CancelToken, RetryPolicy};
+
+use crate::explore::{choose, explore, thread};
+use crate::pools::{LATER, assert_settled, pool};
+
+#[test]
+fn attempt_timeout_against_a_late_result() {
+    let sides = ["in time", "one timed out", "both timed out"];
+    explore("attempt timeout against a late result", &sides, |sides| {
+        let pool = pool(1);
+        let results = Arc::new(());
+        let job = pool.job({
+            let results = Arc::clone(&results);
+            move || {
+                thread::yield_now();
+                Ok::<_, ()>(Arc::clone(&results))
+            }
+        });
+        let job = job.attempt_timeout(LATER).submit();
+        let attempts = |handle: &retry_pool::JobHandle<Arc<()>, ()>| handle.attempts();
+        let begun = attempts(&job);
+        assert!(begun <= 2);
+        let result = job.wait();
+        let succeeded = result.is_ok();
+        sides.saw(match &result {
+            Ok(_) if pool.stats().retries() == 0 => "in time",
+            Ok(_) => "one timed out",
+            Err(give_up) => {
+                assert_eq!(give_up.attempts(), 2);
+                "both timed out"
+            }
+        });
+        drop(result);
+        pool.shutdown();
+        assert_settled(&pool, succeeded.into(), (!succeeded).into());
+        drop(pool);
+        until_dropped(&results);
+    });
+}
+
+#[test]
+fn attempt_timeout_against_a_late_result_in_a_batch() {
+    let sides = ["in time", "one timed out", "both timed out"];
+    explore("attempt timeout in a batch", &sides, |sides| {
+        let pool = pool(1);
+        let results = Arc::new(());
+        let batch = pool.batch([0_u32], {
+            let results = Arc::clone(&results);
+            move |_| {
+                thread::yield_now();
+                Ok::<_, ()>(Arc::clone(&results))
+            }
+        });
+        let mut completed = batch.attempt_timeout(LATER).as_completed();
+        let done = completed.next().unwrap();
+        assert!(completed.next().is_none());
+        let (attempts, result) = (done.attempts(), done.into_result());
+        let succeeded = result.is_ok();
+        sides.saw(match (&result, attempts) {
+            (Ok(_), 1) => "in time",
+            (Ok(_), 2) => "one timed out",
+            (Err(_), 2) => "both timed out",
+            other => panic!("{other:?}"),
+        });
+        drop((result, completed));
+        pool.shutdown();
+        assert_settled(&pool, succeeded.into(), (!succeeded).into());
+        drop(pool);
+        until_dropped(&results);
+    });
+}
+
+/// What comes late is dropped by a worker that nobody waits for.
+fn until_dropped(results: &Arc<()>) {
+    for _ in 0..1_000 {
+        if Arc::strong_count(results) == 1 {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("a late result was kept");
+}
+
+#[test]
+fn a_job_behind_a_stuck_one_gets_a_worker() {
+    let sides = ["in time", "timed out"];
+    explore("a stuck worker is replaced", &sides, |sides| {
+        let pool = pool(1 + choose(2) as usize);
+        let gate = CancelToken::new();
+        let stuck = pool.job({
+            let gate = gate.clone();
+            // Not its own token, which would tell it to stop.
+            move || {
+                while !gate.is_cancelled() {
+                    thread::yield_now();
+                }
+                Ok::<_, ()>(())
+            }
+        });
+        let policy = RetryPolicy::never();
+        let stuck = stuck.retry(policy).attempt_timeout(LATER).submit();
+        let next = pool.submit(move || {
+            gate.cancel();
+            Ok::<_, ()>(())
+        });
+        next.wait().unwrap();
+        sides.saw(match stuck.wait() {
+            Ok(()) => "in time",
+            Err(_) => "timed out",
+        });
+        pool.shutdown();
+        assert_eq!(pool.stats().unsettled(), 0);
+    });
+}
+
+#[test]
+fn an_abandoned_job_begins_to_wait_while_its_pool_is_dropped() {
+    let sides = ["waited in time", "waited late"];
+    explore("wait in an abandoned job", &sides, |sides| {
+        let pool = pool(1);
+        let waits = Arc::new(AtomicU32::new(0));
+        let panics = Arc::new(AtomicU32::new(0));
+        let job = pool.job({
+            let (waits, panics) = (Arc::clone(&waits), Arc::clone(&panics));
+            move || {
+                let wait = || CancelToken::new().wait_timeout(LATER);
+                let waited = catch_unwind(AssertUnwindSafe(wait));
+                panics.fetch_add(waited.is_err().into(), Ordering::SeqCst);
+                waits.fetch_add(1, Ordering::SeqCst);
+                Ok::<_, ()>(())
+            }
+        });
+        let policy = RetryPolicy::never();
+        let job = job.retry(policy).attempt_timeout(LATER).submit();
+        drop(pool);
+        let in_time = job.wait().is_ok();
+        for _ in 0..1_000 {
+            if waits.load(Ordering::SeqCst) == 1 {
+                break;
+            }
+            thread::yield_now();
+        }
+        assert_eq!(panics.load(Ordering::SeqCst), 0);
+        sides.saw(match (waits.load(Ordering::SeqCst), in_time) {
+            (1, true) => "waited in time",
+            (1, false) => "waited late",
+            other => panic!("{other:?}"),
+        });
+    });
+}
