@@ -10,18 +10,21 @@
 //!
 //! # Planted faults
 //!
-//! The environment variable `RP_MODEL_FAULT` names a fault and a source file, as in `notify@src/timer.rs`: what that file asks for is
-//! forgotten, always. So the scenarios can show that they would find such a bug, and the code is free of switches.
+//! The environment variable `RP_MODEL_FAULT` names a fault, a source file, and lines of it if not all: `notify@src/timer.rs:70-85`. What
+//! they ask for is forgotten, always. So the scenarios can show that they would find such a bug, and the code is free of switches.
+//! `scripts/planted` plants the classic ones.
 //!
 //! | fault | what is wrong |
 //! |---|---|
 //! | `notify` | nobody is woken |
-//! | `store`, `add`, `max` | the atomic keeps its value |
+//! | `store`, `swap`, `add`, `sub`, `max` | the atomic keeps its value |
 //! | `empty` | the channel looks empty to who asks, not to who takes |
 //! | `split1`, `split2` | the lock is let go for a moment before its guard is written through for the first (second) time |
+//! | `spawn` | what is started is said to run, and does not; but for threads that the scenario's first thread starts |
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::panic::Location;
 use std::sync::{OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,17 +33,44 @@ use shuttle::rand::RngCore;
 
 use super::{Arc, Ordering};
 
-/// Is this file to have this fault?
-fn is_faulty(fault: &str, file: &Location<'_>) -> bool {
-    static PLANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
+/// What `RP_MODEL_FAULT` asks for.
+struct Planted {
+    fault: String,
+    file: String,
+    lines: RangeInclusive<u32>,
+}
+
+impl Planted {
+    fn parse(text: &str) -> Option<Self> {
+        let (fault, place) = text.split_once('@')?;
+        let (file, lines) = match place.split_once(':') {
+            Some((file, lines)) => {
+                let (from, to) = lines.split_once('-')?;
+                (file, from.parse().ok()?..=to.parse().ok()?)
+            }
+            None => (place, 0..=u32::MAX),
+        };
+        Some(Self {
+            fault: fault.to_owned(),
+            file: file.to_owned(),
+            lines,
+        })
+    }
+}
+
+/// Is this place to have this fault?
+fn is_faulty(fault: &str, place: &Location<'_>) -> bool {
+    static PLANTED: OnceLock<Option<Planted>> = OnceLock::new();
     let planted = PLANTED.get_or_init(|| {
-        let planted = std::env::var("RP_MODEL_FAULT").ok()?;
-        let (fault, file) = planted.split_once('@')?;
-        Some((fault.to_owned(), file.to_owned()))
+        let text = std::env::var("RP_MODEL_FAULT").ok()?;
+        let planted = Planted::parse(&text);
+        Some(planted.unwrap_or_else(|| panic!("RP_MODEL_FAULT: not FAULT@FILE[:FROM-TO]: {text}")))
     });
-    planted
-        .as_ref()
-        .is_some_and(|planted| planted.0 == fault && planted.1 == file.file())
+    planted.as_ref().is_some_and(|planted| {
+        planted.fault == fault
+            && planted.file == place.file()
+            && planted.lines.contains(&place.line())
+    })
 }
 
 // Locks.
@@ -245,8 +275,12 @@ macro_rules! atomic {
                 }
             }
 
+            #[track_caller]
             pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
-                self.0.swap(value, order)
+                match is_faulty("swap", Location::caller()) {
+                    true => self.0.load(order),
+                    false => self.0.swap(value, order),
+                }
             }
         }
     };
@@ -266,8 +300,12 @@ macro_rules! counter {
                 }
             }
 
+            #[track_caller]
             pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
-                self.0.fetch_sub(value, order)
+                match is_faulty("sub", Location::caller()) {
+                    true => self.0.load(order),
+                    false => self.0.fetch_sub(value, order),
+                }
             }
 
             #[track_caller]
@@ -397,7 +435,15 @@ pub(crate) mod thread {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use std::panic::Location;
+
+    use shuttle::thread::park;
     pub(crate) use shuttle::thread::{Scope, ThreadId, current, panicking, scope};
+
+    use super::is_faulty;
+
+    /// What shuttle calls the first thread of a scenario.
+    const MAIN: &str = "main-thread";
 
     /// Its stack size is not heeded: the model's threads are small, and all of one size.
     #[derive(Debug, Default)]
@@ -422,13 +468,18 @@ pub(crate) mod thread {
             self
         }
 
+        #[track_caller]
         pub(crate) fn spawn<R: Send + 'static>(
             self,
             f: impl FnOnce() -> R + Send + 'static,
         ) -> io::Result<JoinHandle<R>> {
             let finished = Arc::new(AtomicBool::new(false));
             let ends = Arc::clone(&finished);
+            let is_lost = is_faulty("spawn", Location::caller()) && current().name() != Some(MAIN);
             let thread = self.0.spawn(move || {
+                while is_lost {
+                    park();
+                }
                 let result = f();
                 ends.store(true, Ordering::SeqCst);
                 result

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use retry_pool::{GiveUpReason, RetryPolicy};
 
-use crate::explore::{explore, thread};
+use crate::explore::{choose, explore, thread};
 use crate::pools::{LATER, assert_settled, builder, lucky, pool, second_time_lucky};
 
 #[test]
@@ -128,7 +128,7 @@ fn a_scope_that_ends_while_a_job_retries() {
             runs.fetch_add(1, Ordering::SeqCst);
             second_time_lucky()
         };
-        let late = crate::explore::choose(2) == 1;
+        let late = choose(2) == 1;
         let handle = builder(1).scope(|pool| {
             let policy = RetryPolicy::fixed(LATER).max_attempts(2);
             let job = pool.job(job);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use retry_pool::{GiveUpReason, JobState, RetryBudget, RetryPolicy, RetryPool};
+use retry_pool::{Attempt, GiveUpReason, JobState, RetryBudget, RetryPolicy, RetryPool};
 
 use crate::explore::{choose, explore, thread};
 use crate::pools::{LATER, assert_settled, lucky, pool, second_time_lucky};
@@ -188,8 +188,18 @@ fn cancel_all_against_a_retry() {
     let sides = ["before the first", "after the first", "succeeded"];
     explore("cancel_all against a retry", &sides, |sides| {
         let pool = pool(1);
-        let job = pool.submit(second_time_lucky);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let job = pool.submit({
+            let cancelled = Arc::clone(&cancelled);
+            move || {
+                // An attempt that begins after it is none, or was about to and is told.
+                let is_late = cancelled.load(Ordering::SeqCst);
+                assert!(!is_late || Attempt::current().is_cancelled());
+                second_time_lucky()
+            }
+        });
         pool.cancel_all();
+        cancelled.store(true, Ordering::SeqCst);
         let after = pool.submit(lucky);
         let result = job.wait();
         sides.saw(match &result {

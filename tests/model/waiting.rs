@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use retry_pool::{Until, as_completed, wait_for};
+use retry_pool::{CancelToken, Until, as_completed, wait_for};
 
-use crate::explore::{block_on, explore, thread};
+use crate::explore::{block_on, choose, explore, thread};
 use crate::pools::{LATER, assert_settled, lucky, pool, second_time_lucky};
 
 #[derive(Default)]
@@ -32,13 +33,13 @@ fn await_against_settle_and_drop_of_the_handle() {
                 assert_eq!(result.unwrap(), 1);
                 sides.saw("ready at once");
             }
-            // Polled again with another waker, which takes the place of the first.
-            Poll::Pending => match other.is_settled() {
+            Poll::Pending => match choose(2) == 1 {
                 true => {
                     drop(job);
                     sides.saw("dropped");
                 }
                 false => {
+                    // Polled again with another waker, which takes the place of the first.
                     assert_eq!(block_on(job).unwrap(), 1);
                     sides.saw("ready later");
                 }
@@ -83,7 +84,7 @@ fn wait_for_the_first_against_settle() {
     explore("wait_for the first", &sides, |sides| {
         let pool = pool(2);
         let handles = [pool.submit(second_time_lucky), pool.submit(lucky)];
-        let limit = (crate::explore::choose(2) == 1).then_some(LATER);
+        let limit = (choose(2) == 1).then_some(LATER);
         let waited = wait_for(handles, Until::First, limit);
         assert_eq!(waited.done.len() + waited.pending.len(), 2);
         assert!(limit.is_some() || !waited.done.is_empty());
@@ -114,5 +115,27 @@ fn a_wait_with_a_limit_against_settle() {
         sides.saw(side);
         pool.shutdown();
         assert_settled(&pool, 1, 0);
+    });
+}
+
+#[test]
+fn a_child_of_a_token_against_its_cancel() {
+    let sides = ["born cancelled", "cancelled before the wait", "woken"];
+    explore("a child token against the cancel", &sides, |sides| {
+        let parent = CancelToken::new();
+        let canceller = thread::spawn({
+            let parent = parent.clone();
+            move || parent.cancel()
+        });
+        let before = parent.is_cancelled();
+        let child = parent.child();
+        sides.saw(match (before, child.is_cancelled()) {
+            (true, _) => "born cancelled",
+            (false, true) => "cancelled before the wait",
+            (false, false) => "woken",
+        });
+        // In the model this ends with the cancel or never.
+        assert!(child.wait_timeout(Duration::MAX));
+        canceller.join().unwrap();
     });
 }
