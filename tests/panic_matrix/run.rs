@@ -1,11 +1,13 @@
 //! Runs a case, in a pool of its own.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use retry_pool::{
@@ -259,19 +261,26 @@ fn batch(
     Some(ending(result, attempts))
 }
 
-/// Both workers serve at the same time, there are no others, and further jobs run.
-fn assert_serves(pool: &RetryPool) {
+/// The threads of both workers, which serve at the same time. One that died would have been replaced by another.
+fn workers(pool: &RetryPool) -> HashSet<ThreadId> {
     let (gate, keeper) = gate();
     let held = [(); 2].map(|()| {
         let gate = gate.clone();
         pool.submit(move || {
             gate.pass();
-            Ok::<_, ()>(())
+            Ok::<_, ()>(thread::current().id())
         })
     });
     keeper.await_arrivals(2);
     keeper.let_through(2);
-    held.into_iter().for_each(|handle| handle.wait().unwrap());
+    held.into_iter()
+        .map(|handle| handle.wait().unwrap())
+        .collect()
+}
+
+/// The workers are those from before, there are no others, and further jobs run.
+fn assert_serves(pool: &RetryPool, before: &HashSet<ThreadId>) {
+    assert_eq!(workers(pool), *before);
     for n in 0..20 {
         assert_eq!(pool.submit(move || Ok::<_, ()>(n)).wait().unwrap(), n);
     }
@@ -292,6 +301,7 @@ pub(crate) fn run(case: Case) {
         fired: Arc::default(),
     };
     let pool = pool(case, &world);
+    let (workers, before) = (workers(&pool), pool.stats());
     let (gate, keeper) = gate();
     let seen = match case.batch {
         true => batch(&pool, case, &world, gate, &keeper),
@@ -302,19 +312,17 @@ pub(crate) fn run(case: Case) {
     eventually("settled", || pool.stats().unsettled() == 0);
     let stats = pool.stats();
     let gave_up = end.err().map_or(0, |reason| stats.gave_up_as(reason));
+    assert_eq!(stats.accepted() - before.accepted(), 1);
+    assert_eq!(stats.retries(), u64::from(attempts) - 1);
     assert_eq!(
-        (stats.accepted(), stats.retries()),
-        (1, u64::from(attempts) - 1)
+        stats.succeeded() - before.succeeded(),
+        u64::from(end.is_ok())
     );
     assert_eq!(
-        (stats.succeeded(), stats.gave_up(), gave_up),
-        (
-            u64::from(end.is_ok()),
-            u64::from(end.is_err()),
-            u64::from(end.is_err())
-        )
+        (stats.gave_up(), gave_up),
+        (u64::from(end.is_err()), u64::from(end.is_err()))
     );
-    assert_serves(&pool);
+    assert_serves(&pool, &workers);
     pool.shutdown();
     let stats = pool.stats();
     assert_eq!(stats.accepted(), stats.succeeded() + stats.gave_up());
