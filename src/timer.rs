@@ -1,8 +1,8 @@
 //! The timer: one thread and a heap of `(due, key)`. It carries keys only and runs no user code.
 //!
 //! Inserting takes the lock and wakes the thread only when the new entry is the earliest, so a burst of parked retries with
-//! rising due times costs one wake-up. Entries whose key is dead are swept out when the heap has doubled since the last sweep,
-//! so they never outnumber the live by more than a few.
+//! rising due times costs one wake-up. Entries whose key is dead are swept out when the heap has doubled since the last sweep, and
+//! when so many were reported dead that they may outnumber the live by more than a few.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -33,6 +33,8 @@ struct State<K> {
     heap: BinaryHeap<Entry<K>>,
     /// At this many entries the dead are swept out.
     sweep_at: usize,
+    /// How many entries were reported dead since the last sweep; some may have been taken out by then.
+    dead: usize,
     stopped: bool,
 }
 
@@ -46,6 +48,7 @@ impl<K: Key> Timer<K> {
         let state = State {
             heap: BinaryHeap::new(),
             sweep_at: SWEEP,
+            dead: 0,
             stopped: false,
         };
         Self {
@@ -62,13 +65,26 @@ impl<K: Key> Timer<K> {
         if state.stopped {
             return Err(key);
         }
-        let dead = state.sweep();
+        let dead = state.sweep_if_grown();
         let earliest = state.heap.peek().is_none_or(|first| due < first.due);
         state.heap.push(Entry { due, key });
         if earliest {
             self.changed.notify_one();
         }
         Ok(dead.into_iter().map(|entry| entry.key).collect())
+    }
+
+    /// An entry has died, if it had not been taken out before. Gives those that are to be dropped: without the lock, since they may run user code.
+    pub(crate) fn report_dead(&self) -> Vec<K> {
+        let mut state = self.state.lock();
+        state.dead += 1;
+        // Each sweep looks at fewer than twice as many entries as were reported, so a report costs the same however many there are.
+        let dead = match 2 * state.dead > state.heap.len() + SWEEP {
+            true => state.sweep(),
+            false => Vec::new(),
+        };
+        drop(state);
+        dead.into_iter().map(|entry| entry.key).collect()
     }
 
     /// Fires what comes due until the timer is stopped. The one thread of the timer calls this.
@@ -136,11 +152,17 @@ impl<K: Key> Timer<K> {
 }
 
 impl<K: Key> State<K> {
-    /// Takes the dead entries out if it is time for that. They are to be dropped after the lock.
-    fn sweep(&mut self) -> Vec<Entry<K>> {
-        if self.heap.len() < self.sweep_at {
-            return Vec::new();
+    /// Takes the dead entries out if the heap has grown enough for that.
+    fn sweep_if_grown(&mut self) -> Vec<Entry<K>> {
+        match self.heap.len() < self.sweep_at {
+            true => Vec::new(),
+            false => self.sweep(),
         }
+    }
+
+    /// Takes the dead entries out. They are to be dropped after the lock.
+    fn sweep(&mut self) -> Vec<Entry<K>> {
+        self.dead = 0;
         let entries = std::mem::take(&mut self.heap).into_vec();
         let (live, dead): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|entry| entry.key.is_live());
@@ -198,6 +220,21 @@ mod tests {
         let live = left.iter().filter(|(_, key)| key.is_live()).count();
         assert_eq!(live, 100);
         assert!(left.len() <= 2 * live + SWEEP, "{} left", left.len());
+    }
+
+    #[test]
+    fn dead_entries_that_were_reported_do_not_outnumber_the_live_by_more_than_a_few() {
+        let timer = Timer::new(Clock::new());
+        for _ in 0..20 {
+            timer.insert(Nanos::MAX, 1).unwrap();
+            timer.insert(Nanos::MAX, 2).unwrap();
+        }
+        let reports = (40 + SWEEP) / 2;
+        assert!((0..reports).all(|_| timer.report_dead().is_empty()));
+        assert_eq!(timer.report_dead(), [2; 20]);
+        assert_eq!(timer.stop().len(), 20);
+        // The count begins anew with each sweep.
+        assert!((0..SWEEP / 2).all(|_| timer.report_dead().is_empty()));
     }
 
     #[test]

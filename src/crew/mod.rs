@@ -352,6 +352,11 @@ impl<'p> Crew<'p> {
         unwind::discard(job);
     }
 
+    /// A job that was parked has settled before its time: what the timer still has of it is dead.
+    pub(crate) fn forget_parked(&self) {
+        unwind::discard_all(self.timer.report_dead());
+    }
+
     /// Parks the limit of an attempt. False if the pool has stopped: then nobody would look at it.
     pub(crate) fn watch(&self, due: Nanos, parked: Parked<'p>) -> bool {
         match self.timer.insert(due, parked) {

@@ -185,8 +185,12 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
     /// Settles a job that is not running, on the thread that wants it ended.
     fn end(&self, todo: Todo<'p, J, T, E>, reason: GiveUpReason) {
         let crew = &self.crew;
+        let was_parked = todo.due() > 0;
         crew.callers().gave_up(reason).add(1);
         self.settle_as(todo, reason, crew.clock.now());
+        if was_parked {
+            crew.forget_parked();
+        }
         crew.settled_one();
     }
 
