@@ -196,7 +196,7 @@ impl<T, E> fmt::Debug for ScopedHandle<'_, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JobHandle")
             .field("name", &self.name())
-            .field("settled", &self.is_settled())
+            .field("state", &self.state())
             .field("attempts", &self.attempts())
             .finish()
     }
