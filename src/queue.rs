@@ -1,8 +1,8 @@
-//! The work channel: one crossbeam channel that all workers of a pool take from, and a second one, looked at first, for work that
-//! goes to the front.
+//! The work channel: one crossbeam channel that all workers of a pool take from, and two more that are looked at first: one for what
+//! is urgent, and one for work that goes to the front.
 //!
-//! Both are unbounded, so a push never blocks; how much is let in is decided elsewhere, and so is who sleeps while there is
-//! nothing to take. Until something is pushed to the front for the first time, looking there is one read of a flag.
+//! All are unbounded, so a push never blocks; how much is let in is decided elsewhere, and so is who sleeps while there is
+//! nothing to take. Until something is pushed to one of the two for the first time, looking there is one read of a flag.
 
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 
@@ -10,16 +10,23 @@ use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
     back: (Sender<W>, Receiver<W>),
-    front: (Sender<W>, Receiver<W>),
-    front_used: AtomicBool,
+    front: Early<W>,
+    urgent: Early<W>,
+}
+
+/// A channel that is looked at first, and seldom used.
+#[derive(Debug)]
+struct Early<W> {
+    channel: (Sender<W>, Receiver<W>),
+    used: AtomicBool,
 }
 
 impl<W> Queue<W> {
     pub(crate) fn new() -> Self {
         Self {
             back: unbounded(),
-            front: unbounded(),
-            front_used: AtomicBool::new(false),
+            front: Early::new(),
+            urgent: Early::new(),
         }
     }
 
@@ -32,41 +39,66 @@ impl<W> Queue<W> {
 
     /// Adds work at the front, behind what else was added there. Never blocks.
     pub(crate) fn push_front(&self, work: W) {
-        if self.front.0.send(work).is_err() {
-            unreachable!("the queue owns a receiver");
-        }
-        // ORDERING: Relaxed: who goes to sleep looks again after a fence, and so does who pushes before it looks for sleepers.
-        self.front_used.store(true, Ordering::Relaxed);
+        self.front.push(work);
+    }
+
+    /// Adds work before all other, behind what else is urgent. Never blocks.
+    pub(crate) fn push_urgent(&self, work: W) {
+        self.urgent.push(work);
     }
 
     /// Takes the first work, if there is any.
     pub(crate) fn pop(&self) -> Option<W> {
-        match self.pop_front() {
+        let early = self.pop_urgent().or_else(|| self.front.pop());
+        match early {
             Some(work) => Some(work),
             None => self.back.1.try_recv().ok(),
         }
     }
 
-    /// Takes the first work that was pushed to the front, if there is any.
-    pub(crate) fn pop_front(&self) -> Option<W> {
-        if self.uses_front() {
-            self.front.1.try_recv().ok()
+    /// Takes the first work that is urgent, if there is any.
+    pub(crate) fn pop_urgent(&self) -> Option<W> {
+        self.urgent.pop()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.back.1.len() + self.front.channel.1.len() + self.urgent.channel.1.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.back.1.is_empty() && self.front.is_empty() && self.urgent.is_empty()
+    }
+}
+
+impl<W> Early<W> {
+    fn new() -> Self {
+        Self {
+            channel: unbounded(),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    fn push(&self, work: W) {
+        if self.channel.0.send(work).is_err() {
+            unreachable!("the queue owns a receiver");
+        }
+        // ORDERING: Relaxed: who goes to sleep looks again after a fence, and so does who pushes before it looks for sleepers.
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    fn pop(&self) -> Option<W> {
+        // ORDERING: see `push`.
+        let used = self.used.load(Ordering::Relaxed);
+        if used {
+            self.channel.1.try_recv().ok()
         } else {
             None
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.back.1.len() + self.front.1.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.back.1.is_empty() && (!self.uses_front() || self.front.1.is_empty())
-    }
-
-    fn uses_front(&self) -> bool {
-        // ORDERING: see `push_front`.
-        self.front_used.load(Ordering::Relaxed)
+    fn is_empty(&self) -> bool {
+        // ORDERING: see `push`.
+        !self.used.load(Ordering::Relaxed) || self.channel.1.is_empty()
     }
 }
 
@@ -86,6 +118,22 @@ mod tests {
         assert_eq!(
             (queue.is_empty(), queue.pop(), queue.is_empty()),
             (false, Some(5), true)
+        );
+    }
+
+    #[test]
+    fn what_is_urgent_comes_before_the_front() {
+        let queue = Queue::new();
+        queue.push(1);
+        queue.push_front(2);
+        queue.push_urgent(3);
+        assert_eq!(
+            (queue.len(), queue.pop_urgent(), queue.pop_urgent()),
+            (3, Some(3), None)
+        );
+        assert_eq!(
+            (queue.pop(), queue.pop(), queue.is_empty()),
+            (Some(2), Some(1), true)
         );
     }
 }

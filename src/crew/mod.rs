@@ -307,9 +307,9 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// Adds work at the front that is to be done also where every worker is busy.
+    /// Adds work that is to be done before all other, also where every worker is busy.
     fn push_urgent(&self, work: SharedWork<'p>) {
-        self.queue.push_front(work);
+        self.queue.push_urgent(work);
         fence(Ordering::SeqCst);
         self.roster.wake_for_work();
         if !self.roster.recruit_errand() && self.phase() == STOPPED {

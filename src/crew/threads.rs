@@ -59,12 +59,12 @@ impl<'p> Crew<'p> {
         if post.is_spare() {
             while self.roster.is_surplus(post) {
                 // What has come due is settled also where all others are busy.
-                if let Some(work) = self.look_in_front() {
+                if let Some(work) = self.look_for_urgent() {
                     return Some(work);
                 }
                 // Once more, since whoever comes now starts another errand.
                 self.roster.end_errand(post);
-                if let Some(work) = self.look_in_front() {
+                if let Some(work) = self.look_for_urgent() {
                     return Some(work);
                 }
                 if self.roster.retires(post) {
@@ -89,10 +89,11 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// Takes work that lies at the front, if there is any.
-    fn look_in_front(&self) -> Option<SharedWork<'p>> {
+    /// Takes work that is urgent, if there is any. Nothing else is for a worker that is one too many: a job would be run by more workers
+    /// than the pool is to have, and hold back what comes due meanwhile.
+    fn look_for_urgent(&self) -> Option<SharedWork<'p>> {
         self.heed_notes();
-        self.queue.pop_front()
+        self.queue.pop_urgent()
     }
 
     /// Takes work if there is any.

@@ -72,7 +72,7 @@ pub(crate) struct State {
     /// Threads that have not ended, the timer's included.
     alive: usize,
     stuck: usize,
-    /// A worker runs that was started for what lies at the front.
+    /// A worker runs that was started for what is urgent.
     errand: bool,
     pub(crate) stopped: bool,
     /// The counts of workers that are gone.
@@ -95,7 +95,7 @@ pub(crate) enum Role {
     Regular,
     /// In the place of one that waits for other jobs or is stuck.
     Spare,
-    /// To settle what has come due while all others are busy: it takes what lies at the front of the work channel, and leaves.
+    /// To settle what has come due while all others are busy: it takes what is urgent, and leaves.
     Errand,
 }
 
@@ -183,7 +183,7 @@ impl Roster {
         started
     }
 
-    /// Starts a worker for what lies at the front, unless somebody is free to take it or was started before. False if there is nobody.
+    /// Starts a worker for what is urgent, unless somebody is free to take it or was started before. False if there is nobody.
     pub(crate) fn recruit_errand(self: &Arc<Self>) -> bool {
         // ORDERING: SeqCst: whoever is free takes what the caller pushed before.
         if self.hints.load(Ordering::SeqCst) != 0 {
@@ -199,7 +199,7 @@ impl Roster {
         started
     }
 
-    /// This worker does not look after the front in particular any more.
+    /// This worker does not look after what is urgent in particular any more.
     pub(crate) fn end_errand(&self, post: &Post) {
         if post.role == Role::Errand && !post.errand_is_over() {
             self.lock().errand = false;
