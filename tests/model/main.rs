@@ -14,4 +14,5 @@ mod nested;
 mod single;
 mod supervised;
 mod timeouts;
+mod tiny;
 mod waiting;
