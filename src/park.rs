@@ -25,8 +25,8 @@ impl Parker {
         true
     }
 
-    // So that a fault can be planted for one caller alone: see `sync/model/fault.rs`.
-    #[track_caller]
+    // The model checker can have one caller forget it; see `sync/model/fault.rs`.
+    #[cfg_attr(rp_shuttle, track_caller)]
     pub(crate) fn unpark(&self) {
         let before = std::mem::replace(&mut *self.woken.lock(), true);
         if !before {

@@ -55,7 +55,7 @@ const ONLY_IN: [(&str, &str); 8] = [
     ("std::sync::", "sync"),
     ("std::thread", "sync"),
     ("Instant::now", "sync"),
-    ("shuttle", "sync"),
+    ("shuttle::", "sync"),
     ("catch_unwind", "unwind"),
     ("num_cpus", "builder"),
 ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Which sides of its race a scenario has seen, and how often.
 pub(crate) struct Sides(Mutex<BTreeMap<&'static str, u64>>);
@@ -51,7 +52,7 @@ pub(crate) fn explore(
     let seen = sides.iter().map(|side| (*side, 0)).collect();
     let seen = Arc::new(Sides(Mutex::new(seen)));
     let shared = Arc::clone(&seen);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let mut tally = Tally {
         name: name.to_owned(),
         begun: Arc::default(),
@@ -93,6 +94,21 @@ pub(crate) fn choose(n: u32) -> u32 {
 
 #[cfg(not(rp_shuttle))]
 pub(crate) use {futures::executor::block_on, std::thread};
+
+/// Offers others the turn until it is so.
+pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    let mut looks = 0;
+    while !done() {
+        looks += 1;
+        let in_time = match cfg!(rp_shuttle) {
+            true => looks < 1_000,
+            false => Instant::now() < patience,
+        };
+        assert!(in_time, "still not: {what}");
+        thread::yield_now();
+    }
+}
 
 /// Real threads race as they like.
 #[cfg(not(rp_shuttle))]

@@ -1,0 +1,79 @@
+//! What the crate uses of [`std::thread`].
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use shuttle::thread::park;
+pub(crate) use shuttle::thread::{Scope, ThreadId, current, panicking, scope};
+
+use super::fault::is_faulty;
+
+/// What shuttle calls the first thread of a scenario.
+const MAIN: &str = "main-thread";
+
+/// Its stack size is not heeded: the model's threads are small, and all of one size.
+#[derive(Debug, Default)]
+pub(crate) struct Builder(shuttle::thread::Builder);
+
+#[derive(Debug)]
+pub(crate) struct JoinHandle<R> {
+    thread: shuttle::thread::JoinHandle<R>,
+    finished: Arc<AtomicBool>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn name(self, name: String) -> Self {
+        Self(self.0.name(name))
+    }
+
+    pub(crate) fn stack_size(self, _bytes: usize) -> Self {
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn<R: Send + 'static>(
+        self,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> io::Result<JoinHandle<R>> {
+        let finished = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&finished);
+        let is_lost = is_faulty("spawn", Location::caller()) && current().name() != Some(MAIN);
+        let thread = self.0.spawn(move || {
+            while is_lost {
+                park();
+            }
+            let result = f();
+            ends.store(true, Ordering::SeqCst);
+            result
+        })?;
+        Ok(JoinHandle { thread, finished })
+    }
+
+    pub(crate) fn spawn_scoped<'scope, R: Send + 'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        f: impl FnOnce() -> R + Send + 'scope,
+    ) -> io::Result<shuttle::thread::ScopedJoinHandle<'scope, R>> {
+        Ok(scope.spawn(f))
+    }
+}
+
+impl<R> JoinHandle<R> {
+    pub(crate) fn join(self) -> std::thread::Result<R> {
+        self.thread.join()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn thread(&self) -> &shuttle::thread::Thread {
+        self.thread.thread()
+    }
+}
