@@ -1,0 +1,58 @@
+//! Where and with what it was measured.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use crate::contestants;
+
+/// What the figures depend on, by name.
+pub fn describe() -> BTreeMap<String, String> {
+    let cpu = first_line("/proc/cpuinfo", "model name");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let facts = [
+        ("date", said("date", &["-u", "+%F %H:%M UTC"])),
+        (
+            "processor",
+            cpu.map(|name| format!("{name}, {cores} cores")),
+        ),
+        ("system", said("uname", &["-sr"])),
+        ("compiler", said("rustc", &["--version"])),
+        ("Python", said("python3", &["--version"])),
+        (
+            "load before",
+            fs::read_to_string("/proc/loadavg")
+                .ok()
+                .map(|load| load.split(' ').take(3).collect::<Vec<_>>().join(" ")),
+        ),
+        ("commit", said("git", &["describe", "--always", "--dirty"])),
+    ];
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, fact)| Some((name.to_owned(), fact?)));
+    known.collect()
+}
+
+fn first_line(path: &str, field: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The version of each contestant's package, as locked.
+pub fn versions() -> BTreeMap<String, String> {
+    let lock = include_str!("../Cargo.lock");
+    let version = |package: &str| {
+        let (_, entry) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
+        Some((package.to_owned(), entry.split_once('"')?.0.to_owned()))
+    };
+    let packages = contestants::ALL.iter().map(|one| one.package);
+    packages.chain(["oneshot"]).filter_map(version).collect()
+}
