@@ -92,7 +92,7 @@ pub const ALL: &[Question] = &[
         name: "latency",
         title: "One empty job to an idle pool",
         about: "2 workers; the time from submitting to having the answer, 0.1 ms after the job before, and right after it.",
-        cases: &[case("2 workers", 2, Work::Empty, 5_000)],
+        cases: &[case("2 workers", 2, Work::Empty, 3_000)],
         can: runs_jobs,
         ask: latency::ask,
         columns: &[
@@ -188,14 +188,14 @@ pub const ALL: &[Question] = &[
     Question {
         name: "threads",
         title: "Empty jobs, by the number of threads",
-        about: "100 000 empty jobs as a batch, whatever the number of cores.",
+        about: "50 000 empty jobs as a batch, whatever the number of cores.",
         cases: &[
-            case("1", 1, Work::Empty, 100_000),
-            case("2", 2, Work::Empty, 100_000),
-            case("4", 4, Work::Empty, 100_000),
-            case("16", 16, Work::Empty, 100_000),
-            case("64", 64, Work::Empty, 100_000),
-            case("256", 256, Work::Empty, 100_000),
+            case("1", 1, Work::Empty, 50_000),
+            case("2", 2, Work::Empty, 50_000),
+            case("4", 4, Work::Empty, 50_000),
+            case("16", 16, Work::Empty, 50_000),
+            case("64", 64, Work::Empty, 50_000),
+            case("256", 256, Work::Empty, 50_000),
         ],
         ..BASE
     },
@@ -218,8 +218,8 @@ pub const ALL: &[Question] = &[
     Question {
         name: "trickle",
         title: "One empty job each millisecond",
-        about: "8 workers, for 0.5 s; each job is waited for. The caller's own sleep is part of the figures.",
-        cases: &[case("8 workers", 8, Work::Empty, 500)],
+        about: "8 workers, for 0.3 s; each job is waited for. The caller's own sleep is part of the figures.",
+        cases: &[case("8 workers", 8, Work::Empty, 300)],
         can: runs_jobs,
         ask: quiet::trickle,
         columns: &[

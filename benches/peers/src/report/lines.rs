@@ -20,6 +20,8 @@ pub fn draw(path: &Path, axes: &Axes, lines: &[Line]) -> Result<(), Box<dyn Erro
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let (x, y) = (range(lines, |point| point.0), range(lines, |point| point.1));
+    // All lines have figures for the same cases.
+    let ticks = lines[0].figures.iter().map(|point| point.0).collect();
     let font = |size: i32| ("sans-serif", size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&area)
         .caption(axes.title, font(17))
@@ -27,7 +29,10 @@ pub fn draw(path: &Path, axes: &Axes, lines: &[Line]) -> Result<(), Box<dyn Erro
         .margin_right(NAMES)
         .x_label_area_size(46)
         .y_label_area_size(66)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0 * 0.8..y.1 * 1.2).log_scale())?;
+        .build_cartesian_2d(
+            (x.0..x.1).log_scale().with_key_points(ticks),
+            (y.0 * 0.8..y.1 * 1.2).log_scale().with_key_points(round(y)),
+        )?;
     let mesh = &mut chart.configure_mesh();
     mesh.x_desc(axes.x)
         .y_desc(axes.y)
@@ -71,6 +76,15 @@ pub fn draw(path: &Path, axes: &Axes, lines: &[Line]) -> Result<(), Box<dyn Erro
     }
     area.present()?;
     Ok(())
+}
+
+/// The round figures in a range: 1, 2 or 5 times a power of ten.
+fn round((least, most): (f64, f64)) -> Vec<f64> {
+    let powers = (-3..9).map(|power| 10_f64.powi(power));
+    let figures = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|factor| power * factor));
+    figures
+        .filter(|figure| (least * 0.8..most * 1.2).contains(figure))
+        .collect()
 }
 
 /// From the least to the greatest.
