@@ -281,3 +281,6 @@ mod tests {
         });
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models;

@@ -44,3 +44,47 @@ impl Wake for Parker {
         self.unpark();
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models {
+    use super::*;
+    use crate::sync::loom::{check, spawn};
+    use crate::sync::{AtomicBool, Ordering, now};
+
+    #[test]
+    fn a_wake_up_before_the_sleep_is_kept_and_orders_what_came_before() {
+        check(&["kept", "slept or about to"], |sides| {
+            let parker = Arc::new(Parker::default());
+            let written = Arc::new(AtomicBool::new(false));
+            let waker = spawn({
+                let (parker, written) = (Arc::clone(&parker), Arc::clone(&written));
+                move || {
+                    written.store(true, Ordering::Relaxed);
+                    parker.unpark();
+                }
+            });
+            let kept = *parker.woken.lock();
+            assert!(parker.park(None));
+            assert!(written.load(Ordering::Relaxed));
+            sides.saw(if kept { "kept" } else { "slept or about to" });
+            waker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_wake_up_that_comes_after_the_deadline_is_there_for_the_next_sleep() {
+        check(&["in time", "too late"], |sides| {
+            let parker = Arc::new(Parker::default());
+            let wakers = [(); 2].map(|()| {
+                let parker = Arc::clone(&parker);
+                spawn(move || parker.unpark())
+            });
+            let in_time = parker.park(Some(now()));
+            sides.saw(if in_time { "in time" } else { "too late" });
+            if !in_time {
+                assert!(parker.park(None));
+            }
+            wakers.into_iter().for_each(|waker| waker.join().unwrap());
+        });
+    }
+}

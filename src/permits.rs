@@ -148,3 +148,117 @@ mod tests {
         assert_eq!(Permits::new(None).try_acquire(usize::MAX), usize::MAX);
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models {
+    use super::*;
+    use crate::sync::loom::{check, check_bounded, spawn};
+    use crate::sync::now;
+
+    /// As `Crew::admit` does it, but for the end of the pool.
+    fn acquire(permits: &Permits, patient: bool) -> bool {
+        let parker = Arc::new(Parker::default());
+        loop {
+            if permits.try_acquire(1) == 1 {
+                return true;
+            }
+            if !permits.enlist(&parker) {
+                continue;
+            }
+            let in_time = parker.park((!patient).then(now));
+            permits.leave(&parker);
+            if !in_time {
+                return false;
+            }
+        }
+    }
+
+    fn assert_all_back(permits: &Permits) {
+        let state = permits.state.lock();
+        assert_eq!((state.held, state.sleepers.len()), (0, 0));
+    }
+
+    #[test]
+    fn whoever_waits_gets_a_permit_that_comes_free() {
+        check(&["at once", "after a wait"], |sides| {
+            let permits = Arc::new(Permits::new(Some(1)));
+            assert_eq!(permits.try_acquire(1), 1);
+            let waiter = spawn({
+                let (permits, sides) = (Arc::clone(&permits), Arc::clone(sides));
+                move || {
+                    let at_once = permits.state.lock().held == 0;
+                    assert!(acquire(&permits, true));
+                    assert_eq!(permits.state.lock().held, 1);
+                    sides.saw(if at_once { "at once" } else { "after a wait" });
+                    permits.release(1);
+                }
+            });
+            permits.release(1);
+            waiter.join().unwrap();
+            assert_all_back(&permits);
+        });
+    }
+
+    #[test]
+    fn two_that_wait_for_one_permit_both_get_it() {
+        check_bounded(&["first", "last"], |sides| {
+            let permits = Arc::new(Permits::new(Some(1)));
+            assert_eq!(permits.try_acquire(1), 1);
+            let waiters = ["first", "last"].map(|side| {
+                let (permits, sides) = (Arc::clone(&permits), Arc::clone(sides));
+                spawn(move || {
+                    assert!(acquire(&permits, true));
+                    assert_eq!(permits.state.lock().held, 1);
+                    sides.saw(side);
+                    permits.release(1);
+                })
+            });
+            permits.release(1);
+            waiters
+                .into_iter()
+                .for_each(|waiter| waiter.join().unwrap());
+            assert_all_back(&permits);
+        });
+    }
+
+    #[test]
+    fn who_runs_out_of_patience_hands_the_wake_up_on() {
+        check_bounded(&["served", "left"], |sides| {
+            let permits = Arc::new(Permits::new(Some(1)));
+            assert_eq!(permits.try_acquire(1), 1);
+            let [patient, impatient] = [true, false].map(|patient| {
+                let permits = Arc::clone(&permits);
+                spawn(move || {
+                    let served = acquire(&permits, patient);
+                    permits.release(usize::from(served));
+                    served
+                })
+            });
+            permits.release(1);
+            assert!(patient.join().unwrap());
+            let served = impatient.join().unwrap();
+            sides.saw(if served { "served" } else { "left" });
+            assert_all_back(&permits);
+        });
+    }
+
+    #[test]
+    fn a_lent_permit_is_paid_back_before_it_is_granted_again() {
+        check(&["lent", "paid back"], |sides| {
+            let permits = Arc::new(Permits::new(Some(1)));
+            assert_eq!(permits.try_acquire(1), 1);
+            let borrower = spawn({
+                let permits = Arc::clone(&permits);
+                move || permits.try_acquire(1)
+            });
+            // A job that holds the permit waits, goes on, and settles.
+            permits.release(1);
+            permits.force(1);
+            permits.release(1);
+            let granted = borrower.join().unwrap();
+            sides.saw(if granted == 1 { "lent" } else { "paid back" });
+            permits.release(granted);
+            assert_all_back(&permits);
+        });
+    }
+}

@@ -137,3 +137,39 @@ mod tests {
         );
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models {
+    use super::*;
+    use crate::sync::loom::{check, spawn};
+    use crate::sync::{Arc, fence};
+
+    #[test]
+    fn who_announces_sleep_or_who_pushes_to_the_front_sees_the_other() {
+        check(&["pusher", "sleeper", "both"], |sides| {
+            let queue = Arc::new(Queue::new());
+            let asleep = Arc::new(AtomicBool::new(false));
+            let pusher = spawn({
+                let (queue, asleep) = (Arc::clone(&queue), Arc::clone(&asleep));
+                move || {
+                    queue.push_front(7);
+                    fence(Ordering::SeqCst);
+                    asleep.load(Ordering::Relaxed)
+                }
+            });
+            asleep.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            let sleeper = !queue.is_empty();
+            if sleeper {
+                assert_eq!(queue.pop(), Some(7));
+            }
+            let side = match (pusher.join().unwrap(), sleeper) {
+                (true, true) => "both",
+                (true, false) => "pusher",
+                (false, true) => "sleeper",
+                (false, false) => panic!("neither saw the other"),
+            };
+            sides.saw(side);
+        });
+    }
+}

@@ -384,3 +384,6 @@ mod tests {
         assert_eq!(slot.interrupt(CANCELLED, |_| ()), Ok(Standing::Settled));
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models;

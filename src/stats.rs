@@ -168,3 +168,71 @@ impl Stats {
         self.stuck_threads
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models {
+    use super::*;
+    use crate::sync::loom::{check, spawn};
+    use crate::sync::{Arc, unbounded};
+
+    #[test]
+    fn a_snapshot_never_shows_more_settled_than_accepted() {
+        check(&["nothing", "accepted", "settled"], |sides| {
+            let callers = Arc::new(Counts::default());
+            let worker = Arc::new(Counts::default());
+            let (work, channel) = unbounded();
+            let works = spawn({
+                let (callers, worker) = (Arc::clone(&callers), Arc::clone(&worker));
+                move || {
+                    if channel.recv().is_ok() {
+                        worker.succeeded.bump(1);
+                    }
+                    drop(callers);
+                }
+            });
+            let reads = spawn({
+                let (callers, worker) = (Arc::clone(&callers), Arc::clone(&worker));
+                move || {
+                    let mut stats = Stats::default();
+                    stats.add_outcomes(&worker);
+                    stats.add_outcomes(&callers);
+                    stats.add_accepted(&callers);
+                    (stats.accepted(), stats.succeeded())
+                }
+            });
+            callers.accepted.add(1);
+            work.send(()).unwrap();
+            sides.saw(match reads.join().unwrap() {
+                (0, 0) => "nothing",
+                (1, 0) => "accepted",
+                (1, 1) => "settled",
+                seen => panic!("(accepted, succeeded) = {seen:?}"),
+            });
+            works.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_job_that_is_refused_after_all_is_never_missing_among_the_accepted() {
+        check(&["before", "between", "after"], |sides| {
+            let callers = Arc::new(Counts::default());
+            let caller = spawn({
+                let callers = Arc::clone(&callers);
+                move || {
+                    callers.accepted.add(1);
+                    callers.refused.add(1);
+                }
+            });
+            let refused = callers.refused.get();
+            let mut stats = Stats::default();
+            stats.add_accepted(&callers);
+            sides.saw(match (refused, stats.accepted()) {
+                (0, 1) => "between",
+                (0, 0) => "before",
+                (1, 0) => "after",
+                seen => panic!("(refused, accepted) = {seen:?}"),
+            });
+            caller.join().unwrap();
+        });
+    }
+}

@@ -258,3 +258,72 @@ mod tests {
         assert_eq!(timer.insert(0, 7), Err(7));
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models {
+    use super::*;
+    use crate::clock::nanos;
+    use crate::sync::loom::{FAR, check, spawn};
+    use crate::sync::{Arc, AtomicBool, Ordering as atomic, unbounded};
+
+    impl Key for &'static str {
+        fn is_live(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn an_earlier_entry_wakes_the_thread_that_sleeps_for_a_later_one() {
+        check(&["begun", "not begun"], |sides| {
+            let timer = Arc::new(Timer::new(Clock::new()));
+            let (sender, fired) = unbounded();
+            let far = nanos(FAR);
+            timer.insert(far, "far").unwrap();
+            let begun = Arc::new(AtomicBool::new(false));
+            let thread = spawn({
+                let (timer, begun) = (Arc::clone(&timer), Arc::clone(&begun));
+                move || {
+                    begun.store(true, atomic::Relaxed);
+                    timer.run(|key, now| sender.send((key, now)).unwrap());
+                }
+            });
+            let begun = begun.load(atomic::Relaxed);
+            sides.saw(if begun { "begun" } else { "not begun" });
+            timer.insert(7, "near").unwrap();
+            let (key, now) = fired.recv().unwrap();
+            assert!(key == "near" && now >= 7, "{key} at {now}");
+            let left = timer.stop();
+            assert_eq!(left, [(far, "far")]);
+            timer.keep([]);
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn what_is_inserted_while_the_timer_stops_fires_or_is_left_or_is_refused() {
+        check(&["fired", "left", "refused"], |sides| {
+            let timer = Arc::new(Timer::new(Clock::new()));
+            let thread = spawn({
+                let timer = Arc::clone(&timer);
+                move || {
+                    let mut fired = 0;
+                    timer.run(|_, _| fired += 1);
+                    fired
+                }
+            });
+            let inserter = spawn({
+                let timer = Arc::clone(&timer);
+                move || timer.insert(0, "key").is_err()
+            });
+            let left = timer.stop().len();
+            timer.keep([]);
+            let refused = inserter.join().unwrap();
+            sides.saw(match (thread.join().unwrap(), left, refused) {
+                (1, 0, false) => "fired",
+                (0, 1, false) => "left",
+                (0, 0, true) => "refused",
+                seen => panic!("(fired, left, refused) = {seen:?}"),
+            });
+        });
+    }
+}

@@ -49,13 +49,14 @@ const FLOORS: [&str; 40] = [
 ];
 
 /// What only one file may name.
-const ONLY_IN: [(&str, &str); 8] = [
+const ONLY_IN: [(&str, &str); 9] = [
     ("parking_lot", "sync"),
     ("crossbeam_channel", "sync"),
     ("std::sync::", "sync"),
     ("std::thread", "sync"),
     ("Instant::now", "sync"),
     ("shuttle::", "sync"),
+    ("use loom::", "sync"),
     ("catch_unwind", "unwind"),
     ("num_cpus", "builder"),
 ];

@@ -442,3 +442,6 @@ impl fmt::Debug for Crew<'_> {
             .finish()
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models;

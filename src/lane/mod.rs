@@ -396,3 +396,6 @@ impl<I, T, E> Drop for Core<I, T, E> {
         waiting.into_iter().for_each(Queued::discard);
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models;

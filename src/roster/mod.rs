@@ -7,7 +7,8 @@
 //! burst wakes the workers one after the other, and a trickle wakes one.
 //!
 //! No wake-up is lost: the pusher adds work, then (fence) looks for searchers and sleepers; the worker counts itself as asleep,
-//! then (fence) looks for work. One of the two sees the other.
+//! then (fence) looks for work. One of the two sees the other. The fences do it alone: the hints, and the work channel's look at whether
+//! it is empty, could be relaxed (`models.rs` shows both).
 //!
 //! # Replacing
 //!
@@ -460,3 +461,6 @@ impl State {
         post.role != Role::Regular && self.available > threads
     }
 }
+
+#[cfg(all(test, rp_loom))]
+mod models;

@@ -1,16 +1,26 @@
 //! The primitives that the crate is built on, named here and nowhere else, so that a model checker's can take their place.
 //!
 //! `real.rs` is what everybody gets. Under `cfg(rp_shuttle)`, which `scripts/model` sets, `model.rs` has the same names for the
-//! model checker shuttle: its locks, atomics and threads, and a clock that the schedule drives.
+//! model checker shuttle: its locks, atomics and threads, and a clock that the schedule drives. Under `cfg(rp_loom)`, which
+//! `scripts/loom` sets, it has them for the model checker loom.
 
-#[cfg(rp_shuttle)]
+#[cfg(rp_loom)]
+pub(crate) mod loom;
+#[cfg(any(rp_loom, rp_shuttle))]
 mod model;
-#[cfg(not(rp_shuttle))]
+#[cfg(not(any(rp_loom, rp_shuttle)))]
 mod real;
-
 #[cfg(rp_shuttle)]
+mod shuttle;
+
+#[cfg(rp_loom)]
+use self::loom as checker;
+#[cfg(rp_shuttle)]
+use self::shuttle as checker;
+
+#[cfg(any(rp_loom, rp_shuttle))]
 pub(crate) use model::*;
-#[cfg(not(rp_shuttle))]
+#[cfg(not(any(rp_loom, rp_shuttle)))]
 pub(crate) use real::*;
 pub(crate) use std::sync::atomic::Ordering;
 pub(crate) use std::sync::{Arc, Weak};

@@ -1,8 +1,9 @@
-//! The same primitives for the model checker shuttle, which decides at each use of one which thread goes on.
+//! The same primitives for a model checker, which decides at each use of one which thread goes on. What differs between the two that
+//! there are is in `shuttle.rs` and `loom.rs`.
 //!
 //! | what | in the model |
 //! |---|---|
-//! | locks, atomics, threads, thread-locals | shuttle's, with the shape of ours; every ordering counts as sequentially consistent |
+//! | locks, atomics, threads, thread-locals | the checker's, with the shape of ours; for shuttle every ordering counts as sequentially consistent |
 //! | [`Arc`](super::Arc) | the standard library's: its counts are no points at which another thread may go on |
 //! | the channel | a queue under a lock |
 //! | spinning before a sleep | a single look |
@@ -18,30 +19,28 @@ use std::panic::Location;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use shuttle::rand::RngCore;
-
-use super::Ordering;
+use super::{Ordering, checker};
 
 pub(crate) use channel::{Receiver, Sender, unbounded};
-use fault::is_faulty;
-pub(crate) use local::{LocalKey, thread_local};
+use fault::{heeded, is_faulty};
+pub(crate) use local::{CheckerKey, LocalKey, thread_local};
 
 // Locks.
 
 #[derive(Default)]
-pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
 pub(crate) struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
     /// `None` while the lock is let go.
-    guard: Option<shuttle::sync::MutexGuard<'a, T>>,
+    guard: Option<checker::sync::MutexGuard<'a, T>>,
     /// Writes that are left until the lock is let go by a fault.
     until_split: u32,
 }
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(shuttle::sync::Mutex::new(value))
+        Self(checker::sync::Mutex::new(value))
     }
 
     #[track_caller]
@@ -67,7 +66,7 @@ impl<T> Mutex<T> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_raw(&self) -> shuttle::sync::MutexGuard<'_, T> {
+    fn lock_raw(&self) -> checker::sync::MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -79,7 +78,7 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 impl<'a, T> MutexGuard<'a, T> {
-    fn release(&mut self) -> shuttle::sync::MutexGuard<'a, T> {
+    fn release(&mut self) -> checker::sync::MutexGuard<'a, T> {
         match self.guard.take() {
             Some(guard) => guard,
             None => unreachable!("a guard is used by one thread at a time"),
@@ -119,7 +118,7 @@ impl<T> std::ops::DerefMut for MutexGuard<'_, T> {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(shuttle::sync::Condvar);
+pub(crate) struct Condvar(checker::sync::Condvar);
 
 impl Condvar {
     pub(crate) fn new() -> Self {
@@ -156,15 +155,13 @@ pub(crate) fn wait_until<T>(
         condvar.wait(guard);
         return true;
     };
-    drop(guard.release());
-    // Nobody is ever blocked here, so a notification has nobody to wake; a wait that ends for no reason stands for it.
-    let (passes, lets_others_go) = match shuttle::rand::thread_rng().next_u32() % 4 {
-        0 => (false, true),
-        1 => (true, false),
-        _ => (true, true),
+    let Some((passes, lets_others_go)) = checker::lapse(since_start(deadline)) else {
+        condvar.wait(guard);
+        return true;
     };
+    drop(guard.release());
     if lets_others_go {
-        shuttle::thread::yield_now();
+        checker::thread::yield_now();
     }
     guard.acquire();
     if passes {
@@ -199,37 +196,52 @@ pub(crate) fn now() -> Instant {
     START.with(|start| *start + TIME.get())
 }
 
+/// Every schedule of loom's has to begin with the same time.
+#[cfg(all(test, rp_loom))]
+pub(crate) fn set_time(since_start: Duration) {
+    TIME.set(since_start);
+}
+
 // Atomics.
 
 #[track_caller]
 pub(crate) fn fence(order: Ordering) {
-    shuttle::sync::atomic::fence(order);
+    if !is_faulty("fence", Location::caller()) {
+        checker::sync::atomic::fence(order);
+    }
 }
 
 macro_rules! atomic {
     ($name:ident, $value:ty) => {
         #[derive(Debug, Default)]
-        pub(crate) struct $name(shuttle::sync::atomic::$name);
+        pub(crate) struct $name(checker::sync::atomic::$name);
 
         #[allow(dead_code, reason = "no atomic needs all of this")]
         impl $name {
             pub(crate) fn new(value: $value) -> Self {
-                Self(shuttle::sync::atomic::$name::new(value))
+                Self(checker::sync::atomic::$name::new(value))
             }
 
+            #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
+                let order = heeded(order, Location::caller());
+                checker::before_load(order);
                 self.0.load(order)
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
                 if !is_faulty("store", Location::caller()) {
+                    let order = heeded(order, Location::caller());
+                    checker::before_write(order);
                     self.0.store(value, order);
                 }
             }
 
             #[track_caller]
             pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                let order = heeded(order, Location::caller());
+                checker::before_write(order);
                 match is_faulty("swap", Location::caller()) {
                     true => self.0.load(order),
                     false => self.0.swap(value, order),
@@ -247,6 +259,8 @@ macro_rules! counter {
         impl $name {
             #[track_caller]
             pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                let order = heeded(order, Location::caller());
+                checker::before_write(order);
                 match is_faulty("add", Location::caller()) {
                     true => self.0.load(order),
                     false => self.0.fetch_add(value, order),
@@ -255,6 +269,8 @@ macro_rules! counter {
 
             #[track_caller]
             pub(crate) fn fetch_sub(&self, value: $value, order: Ordering) -> $value {
+                let order = heeded(order, Location::caller());
+                checker::before_write(order);
                 match is_faulty("sub", Location::caller()) {
                     true => self.0.load(order),
                     false => self.0.fetch_sub(value, order),
@@ -263,6 +279,8 @@ macro_rules! counter {
 
             #[track_caller]
             pub(crate) fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                let order = heeded(order, Location::caller());
+                checker::before_write(order);
                 match is_faulty("max", Location::caller()) {
                     true => self.0.load(order),
                     false => self.0.fetch_max(value, order),

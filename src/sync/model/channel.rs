@@ -1,16 +1,21 @@
-//! The channel: a queue under a lock.
+//! An unbounded channel for the models: a queue under a lock.
+//!
+//! A look at it that finds nothing orders nothing, as if crossbeam's channel were all relaxed: what comes before such a look has to be
+//! ordered by the one who looks.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 
 use super::fault::is_faulty;
-use super::{Condvar, Mutex};
-use crate::sync::Arc;
+use super::{AtomicU64, Condvar, Mutex};
+use crate::sync::{Arc, Ordering};
 
 struct Channel<W> {
     state: Mutex<ChannelState<W>>,
     changed: Condvar,
+    /// What a look sees.
+    len: AtomicU64,
 }
 
 struct ChannelState<W> {
@@ -35,6 +40,7 @@ pub(crate) fn unbounded<W>() -> (Sender<W>, Receiver<W>) {
             has_receiver: true,
         }),
         changed: Condvar::new(),
+        len: AtomicU64::new(0),
     });
     (Sender(Arc::clone(&channel)), Receiver(channel))
 }
@@ -46,6 +52,7 @@ impl<W> Sender<W> {
             return Err(Disconnected);
         }
         state.queue.push_back(work);
+        self.0.len.fetch_add(1, Ordering::Relaxed);
         self.0.changed.notify_one();
         Ok(())
     }
@@ -53,13 +60,17 @@ impl<W> Sender<W> {
 
 impl<W> Receiver<W> {
     pub(crate) fn try_recv(&self) -> Result<W, Disconnected> {
-        self.0.state.lock().queue.pop_front().ok_or(Disconnected)
+        if self.len() == 0 {
+            return Err(Disconnected);
+        }
+        let mut state = self.0.state.lock();
+        self.pop(&mut state).ok_or(Disconnected)
     }
 
     pub(crate) fn recv(&self) -> Result<W, Disconnected> {
         let mut state = self.0.state.lock();
         loop {
-            if let Some(work) = state.queue.pop_front() {
+            if let Some(work) = self.pop(&mut state) {
                 return Ok(work);
             }
             if state.senders == 0 {
@@ -69,8 +80,14 @@ impl<W> Receiver<W> {
         }
     }
 
+    fn pop(&self, state: &mut ChannelState<W>) -> Option<W> {
+        let work = state.queue.pop_front()?;
+        self.0.len.fetch_sub(1, Ordering::Relaxed);
+        Some(work)
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.0.state.lock().queue.len()
+        self.0.len.load(Ordering::Relaxed) as usize
     }
 
     #[track_caller]

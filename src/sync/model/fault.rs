@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `notify` | nobody is woken |
 //! | `store`, `swap`, `add`, `sub`, `max` | the atomic keeps its value |
+//! | `relaxed`, `fence` | the atomic, or the fence, orders nothing (for loom) |
 //! | `empty` | the channel looks empty to who asks, not to who takes |
 //! | `split1`, `split2` | the lock is let go for a moment before its guard is written through for the first (second) time |
 //! | `spawn` | what is started is said to run, and does not; but for threads that the scenario's first thread starts |
@@ -15,6 +16,8 @@
 use std::ops::RangeInclusive;
 use std::panic::Location;
 use std::sync::OnceLock;
+
+use crate::sync::Ordering;
 
 /// What `RP_MODEL_FAULT` asks for.
 struct Planted {
@@ -54,4 +57,12 @@ pub(super) fn is_faulty(fault: &str, place: &Location<'_>) -> bool {
             && planted.file == place.file()
             && planted.lines.contains(&place.line())
     })
+}
+
+/// The ordering that counts.
+pub(super) fn heeded(order: Ordering, caller: &Location<'_>) -> Ordering {
+    match is_faulty("relaxed", caller) {
+        true => Ordering::Relaxed,
+        false => order,
+    }
 }

@@ -1,13 +1,17 @@
 //! Thread-locals: those of the model's threads, which share one thread of the operating system.
 
-pub(crate) struct LocalKey<V: 'static>(pub(crate) shuttle::thread::LocalKey<V>);
+use crate::sync::checker;
+
+pub(crate) use checker::thread::LocalKey as CheckerKey;
+
+pub(crate) struct LocalKey<V: 'static>(pub(crate) CheckerKey<V>);
 
 #[allow(dead_code, reason = "no key needs all of this")]
 impl<V> LocalKey<V> {
     pub(crate) fn try_with<R>(
         &'static self,
         f: impl FnOnce(&V) -> R,
-    ) -> Result<R, shuttle::thread::AccessError> {
+    ) -> Result<R, checker::thread::AccessError> {
         self.0.try_with(f)
     }
 }
@@ -48,7 +52,7 @@ impl<V> LocalKey<std::cell::RefCell<V>> {
 macro_rules! model_thread_local {
     ($($(#[$attribute:meta])* static $name:ident: $value:ty = const { $init:expr };)*) => {$(
         $(#[$attribute])*
-        static $name: $crate::sync::LocalKey<$value> = $crate::sync::LocalKey(shuttle::thread::LocalKey {
+        static $name: $crate::sync::LocalKey<$value> = $crate::sync::LocalKey($crate::sync::CheckerKey {
             init: || $init,
             _p: std::marker::PhantomData,
         });

@@ -5,21 +5,22 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shuttle::thread::park;
-pub(crate) use shuttle::thread::{Scope, ThreadId, current, panicking, scope};
+use checker::thread::park;
+pub(crate) use checker::thread::{Scope, ThreadId, current, panicking, scope};
 
 use super::fault::is_faulty;
+use crate::sync::checker;
 
 /// What shuttle calls the first thread of a scenario.
 const MAIN: &str = "main-thread";
 
 /// Its stack size is not heeded: the model's threads are small, and all of one size.
 #[derive(Debug, Default)]
-pub(crate) struct Builder(shuttle::thread::Builder);
+pub(crate) struct Builder(checker::thread::Builder);
 
 #[derive(Debug)]
 pub(crate) struct JoinHandle<R> {
-    thread: shuttle::thread::JoinHandle<R>,
+    thread: checker::thread::JoinHandle<R>,
     finished: Arc<AtomicBool>,
 }
 
@@ -59,8 +60,8 @@ impl Builder {
         self,
         scope: &'scope Scope<'scope, '_>,
         f: impl FnOnce() -> R + Send + 'scope,
-    ) -> io::Result<shuttle::thread::ScopedJoinHandle<'scope, R>> {
-        Ok(scope.spawn(f))
+    ) -> io::Result<checker::thread::ScopedJoinHandle<'scope, R>> {
+        checker::spawn_scoped(scope, f)
     }
 }
 
@@ -73,7 +74,7 @@ impl<R> JoinHandle<R> {
         self.finished.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn thread(&self) -> &shuttle::thread::Thread {
+    pub(crate) fn thread(&self) -> &checker::thread::Thread {
         self.thread.thread()
     }
 }

@@ -1,0 +1,165 @@
+//! The lane under every schedule: no token is missing, or jobs would lie in the queue for ever, which the model finds.
+
+use super::*;
+use crate::cancel::CancelToken;
+use crate::crew::Settings;
+use crate::observe::Watcher;
+use crate::permits::Permits;
+use crate::policy::RetryPolicy;
+use crate::roster::Roster;
+use crate::sync::loom::{JoinHandle, Sides, check_bounded, spawn};
+use crate::sync::{Receiver, unbounded};
+
+type Numbers = Core<u32, u32, ()>;
+
+/// A batch, its pool, and tokens on their way to workers.
+struct Bench {
+    core: Arc<Numbers>,
+    crew: Crew<'static>,
+    tokens: Receiver<()>,
+}
+
+fn core(threads: usize, window: usize) -> Numbers {
+    Core::new(Setup {
+        roster: Arc::new(Roster::new(threads, 0, Permits::new(None))),
+        number: 1,
+        window,
+        threads,
+        place: Requeue::Back,
+        fail_fast: FailFast::Never,
+        share: None,
+        token: CancelToken::new(),
+        deadline: None,
+        errors_kept: 1,
+        observer: Watcher::default(),
+    })
+}
+
+fn crew() -> Crew<'static> {
+    Crew::new(Settings {
+        threads: 1,
+        policy: RetryPolicy::default(),
+        seed: 0,
+        capacity: None,
+        max_stuck: 0,
+        on_thread_start: None,
+        on_thread_stop: None,
+        observer: Watcher::default(),
+    })
+}
+
+impl Numbers {
+    fn assert_invariants(&self, state: &State<u32, u32, ()>) {
+        let threads = self.setup.threads;
+        assert!(state.tokens <= threads, "{} tokens are out", state.tokens);
+        let jobs = state.queued.len() + state.running;
+        assert!(
+            state.queued.is_empty() || state.tokens >= jobs.min(threads),
+            "a token is missing"
+        );
+        assert!(state.held() <= self.setup.window);
+        assert!(state.timed <= state.settled.len());
+    }
+}
+
+impl Bench {
+    /// A worker that helps for each token that it finds. An odd input fails at its first attempt.
+    fn worker(self: &Arc<Self>) -> JoinHandle<()> {
+        let bench = Arc::clone(self);
+        spawn(move || {
+            while bench.tokens.recv().is_ok() {
+                let Some((mut job, pocket)) = bench.core.begin(0) else {
+                    continue;
+                };
+                let turn = Turn {
+                    pocket: pocket.as_ref(),
+                    tiny: true,
+                    over: false,
+                    time: 0,
+                };
+                while let After::Job(next) = bench.step(job, &turn) {
+                    job = next;
+                    bench.core.assert_invariants(&bench.core.state.lock());
+                }
+            }
+        })
+    }
+}
+
+impl Bench {
+    /// Runs a job and takes the next one, by the pocket where that will do.
+    fn step(&self, mut job: Queued<u32, ()>, turn: &Turn<'_, u32, u32, ()>) -> After<u32, ()> {
+        let input = *job.input.get();
+        if let Some(pocket) = turn.pocket.filter(|_| input % 2 == 0) {
+            if pocket.exchange(&mut job, input, None).is_none() {
+                if self.core.is_awaited() {
+                    self.core.deliver(pocket);
+                }
+                return After::Job(job);
+            }
+        }
+        self.core.exchange(run(job), None, turn).0
+    }
+}
+
+fn run(mut job: Queued<u32, ()>) -> Ran<u32, u32, ()> {
+    if job.record.is_none() && job.input.get() % 2 == 1 {
+        job.record = Some(crate::give_up::Record::new());
+        return Ran::Retry(job);
+    }
+    let input = *job.input.get();
+    Ran::Settled(job.succeed(input))
+}
+
+/// Runs inputs 1, 2, … in a window, by as many workers as that.
+fn run_batch(workers: usize, window: usize, inputs: u32, sides: &Sides) {
+    let (token, tokens) = unbounded();
+    let bench = Arc::new(Bench {
+        core: Arc::new(core(workers, window)),
+        crew: crew(),
+        tokens,
+    });
+    let workers: Vec<_> = (0..workers).map(|_| bench.worker()).collect();
+    let (core, mut pulled, mut ready) = (&bench.core, Vec::new(), VecDeque::new());
+    let (mut next, mut delivered, mut slept) = (1, Vec::new(), false);
+    while delivered.len() < inputs as usize {
+        let mut visit = core.collect(&mut ready, 0, &bench.crew);
+        while visit.room > 0 && next <= inputs {
+            (0..visit.tokens).for_each(|_| token.send(()).unwrap());
+            pulled.push(next);
+            next += 1;
+            visit = core.admit(&mut pulled, 0);
+            core.assert_invariants(&core.state.lock());
+        }
+        (0..visit.tokens).for_each(|_| token.send(()).unwrap());
+        if ready.is_empty() {
+            slept = true;
+            assert_eq!(core.wait(None, false), Woken::Progress);
+        }
+        delivered.extend(ready.drain(..).map(|settled| *settled.input.get()));
+    }
+    sides.saw(if slept { "slept" } else { "found all at once" });
+    drop(token);
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
+    delivered.sort_unstable();
+    assert!(delivered.into_iter().eq(1..=inputs));
+    let state = core.state.lock();
+    assert_eq!((state.tokens, state.running, state.queued.len()), (0, 0, 0));
+}
+
+#[test]
+fn one_worker_finds_a_token_for_every_job() {
+    check_bounded(&["slept"], |sides| run_batch(1, 1, 2, sides));
+}
+
+#[test]
+fn a_success_in_a_pocket_wakes_the_iterator() {
+    check_bounded(&["slept"], |sides| run_batch(1, 5, 5, sides));
+}
+
+#[test]
+fn two_workers_find_a_token_for_every_job() {
+    check_bounded(&["slept"], |sides| run_batch(2, 2, 2, sides));
+}

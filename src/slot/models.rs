@@ -1,0 +1,150 @@
+//! The slot under every schedule.
+
+use super::*;
+use crate::sync::loom::JoinHandle;
+use crate::sync::loom::{Sides, check, spawn};
+
+type Number = Slot<&'static str, u32>;
+
+const CANCELLED: GiveUpReason = GiveUpReason::Cancelled;
+
+/// What came of a job that was cancelled.
+const GIVEN_UP: u32 = 100;
+
+/// A worker that settles the job at its second attempt.
+fn retry_once(slot: &Number) {
+    for attempt in 1..=2 {
+        let Some(job) = slot.begin(0) else { return };
+        if attempt == 2 {
+            return slot.set(2);
+        }
+        if slot.put_back(job).is_err() {
+            return slot.set(GIVEN_UP);
+        }
+    }
+}
+
+fn cancel(slot: &Number, sides: &Sides) {
+    match slot.interrupt(CANCELLED, |worker| assert_eq!(worker, 0)) {
+        Ok(Standing::Pending(_)) => {
+            sides.saw("cancelled while pending");
+            slot.set(GIVEN_UP);
+        }
+        Ok(Standing::Settled) => sides.saw("cancelled too late"),
+        Err(()) => sides.saw("told"),
+    }
+}
+
+fn on_thread(slot: &Arc<Number>, f: impl FnOnce(&Number) + Send + 'static) -> JoinHandle<()> {
+    let slot = Arc::clone(slot);
+    spawn(move || f(&slot))
+}
+
+#[test]
+fn a_waiter_gets_the_value_whenever_it_is_set() {
+    check(&["found", "woken or about to sleep"], |sides| {
+        let slot = Arc::new(Number::pending("job"));
+        let worker = on_thread(&slot, |slot| {
+            slot.begin(0);
+            slot.set(7);
+        });
+        let found = slot.is_settled();
+        let look = block_on(None, || slot.try_take(), |waker| slot.poll(waker));
+        assert_eq!(look, Look::Value(7));
+        assert_eq!(slot.try_take(), Look::Gone);
+        sides.saw(if found {
+            "found"
+        } else {
+            "woken or about to sleep"
+        });
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn the_waker_that_was_left_last_is_woken() {
+    check(&["at once", "at the second look", "woken"], |sides| {
+        let slot = Arc::new(Number::pending("job"));
+        let worker = on_thread(&slot, |slot| {
+            slot.begin(0);
+            slot.set(7);
+        });
+        let [first, last] = [(); 2].map(|()| Arc::new(Parker::default()));
+        let poll = |parker: &Arc<Parker>| slot.poll(&Waker::from(Arc::clone(parker)));
+        let side = if poll(&first) == Look::Value(7) {
+            "at once"
+        } else if poll(&last) == Look::Value(7) {
+            "at the second look"
+        } else {
+            assert!(last.park(None));
+            assert_eq!(slot.try_take(), Look::Value(7));
+            "woken"
+        };
+        sides.saw(side);
+        worker.join().unwrap();
+        // Whichever was replaced or unused is gone.
+        assert_eq!(
+            (Arc::strong_count(&first), Arc::strong_count(&last)),
+            (1, 1)
+        );
+    });
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_it_retries_settles_once() {
+    let sides = ["cancelled while pending", "told", "cancelled too late"];
+    check(&sides, |sides| {
+        let slot = Arc::new(Number::pending("job"));
+        let worker = on_thread(&slot, retry_once);
+        cancel(&slot, sides);
+        worker.join().unwrap();
+        let look = block_on(None, || slot.try_take(), |waker| slot.poll(waker));
+        assert!(matches!(look, Look::Value(2 | GIVEN_UP)), "{look:?}");
+    });
+}
+
+#[test]
+fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
+    let sides = [
+        "reclaimed",
+        "abandoned",
+        "cancelled while pending",
+        "told",
+        "cancelled too late",
+    ];
+    check(&sides, |sides| {
+        let slot = Arc::new(Number::pending("job"));
+        let worker = on_thread(&slot, |slot| {
+            let Some(job) = slot.begin(0) else { return };
+            slot.lend(job, 1);
+            if slot.reclaim(0, 1).is_some() {
+                slot.set(1);
+            }
+        });
+        let timer = {
+            let (slot, sides) = (Arc::clone(&slot), Arc::clone(sides));
+            spawn(move || {
+                let left = slot.expire(
+                    1,
+                    |_, told| assert!(told.is_none_or(|told| told == CANCELLED)),
+                    |worker| worker,
+                );
+                if left == Some(0) {
+                    sides.saw("abandoned");
+                    // The next worker judges the time-out.
+                    if slot.begin(0).is_some() {
+                        slot.set(3);
+                    }
+                }
+            })
+        };
+        cancel(&slot, sides);
+        worker.join().unwrap();
+        timer.join().unwrap();
+        let look = slot.try_take();
+        assert!(matches!(look, Look::Value(1 | 3 | GIVEN_UP)), "{look:?}");
+        if look == Look::Value(1) {
+            sides.saw("reclaimed");
+        }
+    });
+}
