@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{Live, await_worker, eventually, gate, ms, pool};
 use cooked_waker::{IntoWaker, WakeRef};
-use retry_pool::{GiveUpReason, JobHandle, RetryPolicy, as_completed};
+use retry_pool::{GiveUpReason, JobHandle, RetryPolicy, RetryPool, as_completed};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -108,33 +108,39 @@ fn p20_a_thread_that_waits_is_woken_by_the_end_and_by_a_cancel() {
     }
 }
 
+/// Looks at the counts until told to stop: they belong together, and never go back. Gives how often they had changed.
+fn watch_counts(pool: &RetryPool, stop: &AtomicBool) -> usize {
+    let (mut settled, mut changes) = (0, 0);
+    while !stop.load(Ordering::SeqCst) {
+        let stats = pool.stats();
+        let now = stats.succeeded() + stats.gave_up();
+        assert!(now <= stats.accepted(), "{stats:?}");
+        assert!(now >= settled, "the counts go back");
+        changes += usize::from(now > settled);
+        settled = now;
+    }
+    changes
+}
+
 #[test]
 fn p21_what_is_seen_at_one_look_belongs_together() {
     let pool = pool(2);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut settled = 0;
-            while !stop.load(Ordering::SeqCst) {
-                let stats = pool.stats();
-                let now = stats.succeeded() + stats.gave_up();
-                assert!(now <= stats.accepted(), "{stats:?}");
-                assert!(now >= settled, "counts go back");
-                settled = now;
-            }
-        });
-        for n in 0..1_000u32 {
+        let watcher = scope.spawn(|| watch_counts(&pool, &stop));
+        let batch = scope.spawn(|| pool.batch(0..50_000, |n| Ok::<_, ()>(*n)).run());
+        for n in 0..500u32 {
             let handle = pool.submit(move || if n % 2 == 0 { Ok(n) } else { Err(n) });
-            while !handle.is_settled() {
-                thread::yield_now();
-            }
+            eventually("settled", || handle.is_settled());
             // Whoever sees it settled finds the whole outcome.
             match handle.try_result().expect("settled without an outcome") {
                 Ok(value) => assert_eq!((value, n % 2), (n, 0)),
                 Err(give_up) => assert_eq!((give_up.error(), give_up.attempts()), (Some(&n), 3)),
             }
         }
+        assert!(batch.join().unwrap().is_success());
         stop.store(true, Ordering::SeqCst);
+        assert!(watcher.join().unwrap() > 0, "nothing was seen to change");
     });
 }
 
