@@ -118,7 +118,7 @@ fn p67_a_shutdown_that_gives_up_leaves_no_job_pending() {
     let reasons = results.iter().filter_map(|result| result.as_ref().err());
     assert!(
         reasons
-            .map(|give_up| give_up.reason())
+            .map(retry_pool::GiveUp::reason)
             .eq([GiveUpReason::Shutdown; 45])
     );
     assert_eq!(results.iter().flatten().count(), 5);
