@@ -7,11 +7,12 @@
 
 use std::cell::Cell;
 use std::env;
+use std::iter::{Empty, empty};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use retry_pool::{RetryPolicy, RetryPool, Verdict};
+use retry_pool::{Batch, Completion, RetryPolicy, RetryPool, Verdict};
 
 /// Longer than it takes to park all, on a simulated processor.
 const PARKED: Duration = Duration::from_secs(3);
@@ -73,7 +74,19 @@ fn hold(pool: &RetryPool, held: &Gate, gate: &Gate) {
     }));
 }
 
-/// So many jobs of a batch: all are pulled, then run, then yielded.
+/// Lets the worker go, and sleeps until it has come to the end of the single jobs, which begin in their order.
+fn run_what_is_queued(pool: &RetryPool, gate: &Gate) {
+    let over = Gate::default();
+    let told = over.clone();
+    drop(pool.submit(move || {
+        told.open();
+        Ok::<_, ()>(())
+    }));
+    gate.open();
+    over.wait();
+}
+
+/// So many jobs of a batch: all are queued, then run, then yielded.
 fn batch(jobs: u64) {
     run_batch(jobs, false);
 }
@@ -86,18 +99,32 @@ fn retry_at_once(jobs: u64) {
 fn run_batch(jobs: u64, each_fails: bool) {
     let (pool, gate) = held_pool();
     let over = Gate::default();
-    let inputs = (0..jobs).map(|n| (n, Cell::new(each_fails)));
-    let batch = pool.batch(inputs, job(jobs, [&Gate::default(), &over]));
-    let batch = batch.retry(RetryPolicy::immediate()).window(usize::MAX);
-    let mut completed = batch.as_completed();
-    assert!(completed.next_timeout(Duration::ZERO).is_err());
-    assert_eq!(completed.progress().accepted(), jobs);
+    let batch = pool.batch(empty(), job(jobs, [&Gate::default(), &over]));
+    let batch = batch.retry(RetryPolicy::immediate());
+    let completed = feed(batch, jobs, each_fails);
     gate.open();
     over.wait();
     assert_eq!(completed.count() as u64, jobs);
 }
 
+/// The number of the job, and whether it fails.
 type Input = (u64, Cell<bool>);
+
+/// Queues all at once, by a channel: an iterator is pulled in bites whose size depends on the time.
+fn feed<F>(
+    batch: Batch<'static, Empty<Input>, F, (), ()>,
+    jobs: u64,
+    each_fails: bool,
+) -> impl Iterator<Item = Completion<Input, (), ()>>
+where
+    F: Fn(&Input) -> Result<(), ()> + Send + Sync + 'static,
+{
+    let (sender, completed) = batch.window(usize::MAX).channel();
+    for n in 0..jobs {
+        sender.send((n, Cell::new(each_fails))).unwrap();
+    }
+    completed
+}
 
 /// Fails where it is told to. The last one opens the first gate at its failure, and the second one at its success.
 fn job(
@@ -123,15 +150,7 @@ fn submit_and_wait(jobs: u64) {
     let (pool, gate) = held_pool();
     let submit = |_| pool.submit(|| Ok::<_, ()>(()));
     let handles: Vec<_> = (0..jobs).map(submit).collect();
-    let over = Gate::default();
-    let told = over.clone();
-    // Single jobs begin in their order.
-    drop(pool.submit(move || {
-        told.open();
-        Ok::<_, ()>(())
-    }));
-    gate.open();
-    over.wait();
+    run_what_is_queued(&pool, &gate);
     for handle in handles {
         handle.wait().unwrap();
     }
@@ -141,14 +160,12 @@ fn submit_and_wait(jobs: u64) {
 fn park_and_fire(jobs: u64) {
     let (pool, gate) = held_pool();
     let (parked, over) = (Gate::default(), Gate::default());
-    let inputs = (0..jobs).map(|n| (n, Cell::new(true)));
     let due = Instant::now() + PARKED;
-    let batch = pool.batch(inputs, job(jobs, [&parked, &over]));
+    let batch = pool.batch(empty(), job(jobs, [&parked, &over]));
     let batch = batch.retry(RetryPolicy::fixed(Duration::from_millis(1)));
     let until_due =
         move |_: &()| Verdict::RetryAfter(due.saturating_duration_since(Instant::now()));
-    let mut completed = batch.classify(until_due).window(usize::MAX).as_completed();
-    assert!(completed.next_timeout(Duration::ZERO).is_err());
+    let completed = feed(batch.classify(until_due), jobs, true);
     gate.open();
     parked.wait();
     // Held again, so that the timer works alone.
@@ -169,6 +186,6 @@ fn cancel_queued(jobs: u64) {
     for handle in &handles {
         assert!(handle.cancel());
     }
-    gate.open();
     drop(handles);
+    run_what_is_queued(&pool, &gate);
 }
