@@ -20,7 +20,7 @@ impl Model {
         self.has_hanging |= time == Time::Hangs;
         match time {
             Time::Delayed => self.jobs[id].place = Place::Parked,
-            Time::NoTime => self.settle(id, Some(GiveUpReason::DeadlineExceeded)),
+            Time::Over => self.settle(id, Some(GiveUpReason::DeadlineExceeded)),
             _ => self.queue(id),
         }
         id

@@ -157,7 +157,7 @@ impl Driver {
         let job = match single.time {
             Time::Unlimited => job,
             Time::Delayed => job.delay(HOUR),
-            Time::NoTime => job.timeout(Duration::ZERO),
+            Time::Over => job.timeout(Duration::ZERO),
             Time::HalfAnHour => job.timeout(HOUR / 2),
             Time::Hangs => job.attempt_timeout(Duration::ZERO),
         };

@@ -35,8 +35,8 @@ pub(crate) enum Time {
     Unlimited,
     /// It is an hour before it is due.
     Delayed,
-    /// It may take no time at all.
-    NoTime,
+    /// Its time is over at once.
+    Over,
     /// It may take half an hour.
     HalfAnHour,
     /// No attempt may take any time, and each takes longer.
@@ -119,7 +119,7 @@ fn time() -> impl Strategy<Value = Time> {
     prop_oneof![
         8 => Just(Time::Unlimited),
         1 => Just(Time::Delayed),
-        1 => Just(Time::NoTime),
+        1 => Just(Time::Over),
         1 => Just(Time::HalfAnHour),
         1 => Just(Time::Hangs),
     ]
