@@ -55,7 +55,7 @@ fn pockets_against_a_cancel() {
         let cancelled = outcomes.iter().filter_map(|done| done.result().err());
         assert!(
             cancelled
-                .map(|give_up| give_up.reason())
+                .map(retry_pool::GiveUp::reason)
                 .all(|reason| reason == GiveUpReason::Cancelled)
         );
         assert_eq!(outcomes.len(), JOBS as usize);
