@@ -199,9 +199,9 @@ impl<'p, J, T, E> SingleJob<'p, J, T, E> {
         let crew = &*self.crew;
         match outcome {
             Outcome::Succeeded(value) => {
-                post.counts.succeeded.add(1);
                 post.set_holding(false);
                 crew.roster.permits.release(1);
+                post.counts.succeeded.add(1);
                 drop(todo.free());
                 if crew.settings.observer.is_there() {
                     // ORDERING: written by this thread.

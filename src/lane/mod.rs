@@ -177,8 +177,8 @@ impl<I, T, E> Core<I, T, E> {
             _ => reason,
         };
         // They give their places in the pool back first, since user code that runs below may submit the next.
-        self.counts.gave_up(reason).bump(waiting.len() as u64);
         self.setup.roster.permits.release(waiting.len());
+        self.counts.gave_up(reason).bump(waiting.len() as u64);
         self.narrow(state, Gate::Ended(reason));
         let now = crew.clock.now();
         let mut settled: VecDeque<_> = waiting
@@ -207,8 +207,8 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         let waiting = state.take_waiting();
         state.running -= waiting.len();
-        self.counts.gave_up(reason).bump(waiting.len() as u64);
         self.setup.roster.permits.release(waiting.len());
+        self.counts.gave_up(reason).bump(waiting.len() as u64);
         state.taken = 0;
         let unread = std::mem::take(&mut state.settled);
         state.timed = 0;

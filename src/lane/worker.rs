@@ -234,10 +234,13 @@ impl<I, T, E> Core<I, T, E> {
             }
         };
         match &settled.result {
+            // Its worker has given its permit back.
             Ok(_) => state.succeeded += 1,
-            Err(give_up) => self.count_failure(state, settled.index, give_up.reason()),
+            Err(give_up) => {
+                self.setup.roster.permits.release(1);
+                self.count_failure(state, settled.index, give_up.reason());
+            }
         }
-        self.setup.roster.permits.release(1);
         let fail_fast = self.setup.fail_fast;
         if matches!(state.gate, Gate::Open | Gate::Closed)
             && fail_fast.trips(&state.failures, || done(&self.counts, state.succeeded))

@@ -43,6 +43,9 @@ where
             };
             let now = pace.after_job(outcome.time(), || crew.clock.now());
             if matches!(outcome, Outcome::Succeeded(_)) {
+                // The permit first: who sees the success counted may submit the next.
+                post.set_holding(false);
+                self.core.setup.roster.permits.release(1);
                 post.counts.succeeded.bump(1);
             }
             let after = if post.has_token() {
@@ -62,7 +65,10 @@ where
                 self.end_as_told(crew);
             }
             job = match after {
-                After::Job(job) => job,
+                After::Job(job) => {
+                    post.set_holding(true);
+                    job
+                }
                 After::Empty => break Next::Done,
                 After::TurnOver => break Next::Requeue(Requeue::Back),
             };
@@ -88,8 +94,6 @@ where
             (Outcome::Succeeded(value), Some(pocket)) if job.record.is_none() => {
                 match pocket.exchange(&mut job, value, now) {
                     None => {
-                        // A success in the pocket has ended, and its place in the pool is free.
-                        self.core.setup.roster.permits.release(1);
                         if self.core.is_awaited() {
                             self.core.deliver(pocket);
                         }
