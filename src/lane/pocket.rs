@@ -131,8 +131,8 @@ impl<I, T, E> State<I, T, E> {
 
     /// Takes the successes out of all pockets.
     pub(super) fn gather(&mut self) {
-        if self.pocketed > 0 {
-            for place in 0..self.filled.len() {
+        for place in 0..self.filled.len() {
+            if self.pocketed > 0 {
                 let pocket = Arc::clone(&self.filled[place].pocket);
                 self.gather_from(&mut pocket.0.lock());
             }
@@ -142,7 +142,9 @@ impl<I, T, E> State<I, T, E> {
     /// Takes the successes out of one pocket.
     #[inline]
     pub(super) fn gather_one(&mut self, pocket: &Pocket<I, T, E>) {
-        self.gather_from(&mut pocket.0.lock());
+        if self.pocketed > 0 {
+            self.gather_from(&mut pocket.0.lock());
+        }
     }
 
     #[inline]
@@ -168,18 +170,22 @@ impl<I, T, E> State<I, T, E> {
 
     #[inline]
     fn recall_if(&mut self, wanted: impl Fn(Nanos) -> bool) {
-        if self.pocketed == 0 {
-            return;
-        }
         for place in 0..self.filled.len() {
-            if wanted(self.filled[place].at) {
+            if self.pocketed > 0 && wanted(self.filled[place].at) {
                 let pocket = Arc::clone(&self.filled[place].pocket);
                 self.empty(&pocket);
             }
         }
     }
 
+    #[inline]
     pub(super) fn empty(&mut self, pocket: &Pocket<I, T, E>) {
+        if self.pocketed > 0 {
+            self.empty_for_sure(pocket);
+        }
+    }
+
+    fn empty_for_sure(&mut self, pocket: &Pocket<I, T, E>) {
         let mut contents = pocket.0.lock();
         self.gather_from(&mut contents);
         let queued = contents.queued.len();
