@@ -1,20 +1,25 @@
 //! An unbounded channel for the models: a queue under a lock.
 //!
-//! A look at it that finds nothing orders nothing, as if crossbeam's channel were all relaxed: what comes before such a look has to be
-//! ordered by the one who looks.
+//! For loom, a look at it that finds nothing takes no lock and orders nothing, as if crossbeam's channel were all relaxed: what comes before
+//! such a look has to be ordered by the one who looks.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 
+#[cfg(rp_loom)]
+use super::AtomicU64;
 use super::fault::is_faulty;
-use super::{AtomicU64, Condvar, Mutex};
-use crate::sync::{Arc, Ordering};
+use super::{Condvar, Mutex};
+use crate::sync::Arc;
+#[cfg(rp_loom)]
+use crate::sync::Ordering;
 
 struct Channel<W> {
     state: Mutex<ChannelState<W>>,
     changed: Condvar,
     /// What a look sees.
+    #[cfg(rp_loom)]
     len: AtomicU64,
 }
 
@@ -40,6 +45,7 @@ pub(crate) fn unbounded<W>() -> (Sender<W>, Receiver<W>) {
             has_receiver: true,
         }),
         changed: Condvar::new(),
+        #[cfg(rp_loom)]
         len: AtomicU64::new(0),
     });
     (Sender(Arc::clone(&channel)), Receiver(channel))
@@ -52,6 +58,7 @@ impl<W> Sender<W> {
             return Err(Disconnected);
         }
         state.queue.push_back(work);
+        #[cfg(rp_loom)]
         self.0.len.fetch_add(1, Ordering::Relaxed);
         self.0.changed.notify_one();
         Ok(())
@@ -60,6 +67,7 @@ impl<W> Sender<W> {
 
 impl<W> Receiver<W> {
     pub(crate) fn try_recv(&self) -> Result<W, Disconnected> {
+        #[cfg(rp_loom)]
         if self.len() == 0 {
             return Err(Disconnected);
         }
@@ -82,12 +90,16 @@ impl<W> Receiver<W> {
 
     fn pop(&self, state: &mut ChannelState<W>) -> Option<W> {
         let work = state.queue.pop_front()?;
+        #[cfg(rp_loom)]
         self.0.len.fetch_sub(1, Ordering::Relaxed);
         Some(work)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len.load(Ordering::Relaxed) as usize
+        #[cfg(rp_loom)]
+        return self.0.len.load(Ordering::Relaxed) as usize;
+        #[cfg(rp_shuttle)]
+        self.0.state.lock().queue.len()
     }
 
     #[track_caller]
