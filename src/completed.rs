@@ -141,7 +141,7 @@ where
     #[must_use]
     pub fn progress(&self) -> Progress {
         Progress::new(
-            self.lane.core.counts(),
+            self.lane.core.tally(),
             self.delivered - self.withheld as u64,
             self.input_left(),
         )

@@ -4,8 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::completion::Completion;
-use crate::lane::is_failure;
-use crate::stats::Counts;
+use crate::lane::{Tally, is_failure};
 use crate::unwind;
 
 /// How far a batch has come; by [`AsCompleted::progress`](crate::AsCompleted::progress).
@@ -21,26 +20,15 @@ use crate::unwind;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    accepted: u64,
-    succeeded: u64,
-    gave_up: u64,
-    retries: u64,
+    tally: Tally,
     delivered: u64,
     input_left: bool,
 }
 
 impl Progress {
-    pub(crate) fn new(
-        (counts, succeeded): (&Counts, u64),
-        delivered: u64,
-        input_left: bool,
-    ) -> Self {
-        let (gave_up, retries) = (counts.given_up(), counts.retries.get());
+    pub(crate) fn new(tally: Tally, delivered: u64, input_left: bool) -> Self {
         Self {
-            accepted: counts.accepted.get(),
-            succeeded,
-            gave_up,
-            retries,
+            tally,
             delivered,
             input_left,
         }
@@ -49,25 +37,25 @@ impl Progress {
     /// Jobs admitted so far, resubmissions included.
     #[must_use]
     pub fn accepted(&self) -> u64 {
-        self.accepted
+        self.tally.accepted
     }
 
     /// Jobs that settled with success.
     #[must_use]
     pub fn succeeded(&self) -> u64 {
-        self.succeeded
+        self.tally.succeeded
     }
 
     /// Jobs that settled without success.
     #[must_use]
     pub fn gave_up(&self) -> u64 {
-        self.gave_up
+        self.tally.gave_up
     }
 
     /// Attempts after the first.
     #[must_use]
     pub fn retries(&self) -> u64 {
-        self.retries
+        self.tally.retries
     }
 
     /// Completions that the iterator has yielded.
@@ -79,7 +67,7 @@ impl Progress {
     /// Jobs that were admitted and have not been yielded yet.
     #[must_use]
     pub fn undelivered(&self) -> u64 {
-        self.accepted - self.delivered
+        self.tally.accepted - self.delivered
     }
 
     /// Is the input not exhausted? True while there may be more to pull, and for good in a batch that was cut off (cancelled,

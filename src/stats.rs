@@ -1,6 +1,7 @@
 //! Counting what happens, without a counter that all threads share.
 //!
-//! Every worker and every batch has its own set of counts on cache lines of its own; a batch's successes are counted by the workers. A set is written by one thread at a
+//! Every worker and every batch has its own set of counts on cache lines of its own; a batch's successes and retries are
+//! counted by the workers. A set is written by one thread at a
 //! time (a worker by itself, a batch under its lock), except the one for callers, whose writes are atomic additions.
 //! Reading adds all of them up, the settled ones first: a job is accepted before it settles, so the sum never shows more
 //! jobs settled than accepted.

@@ -10,7 +10,6 @@ use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
-use crate::stats::Counts;
 use crate::sync::{MutexGuard, Ordering, look_before_sleep};
 use crate::unwind;
 
@@ -24,6 +23,15 @@ pub(crate) struct Visit {
     /// Tokens to announce.
     pub(crate) tokens: usize,
     pub(crate) open: bool,
+}
+
+/// What a batch has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) accepted: u64,
+    pub(crate) succeeded: u64,
+    pub(crate) gave_up: u64,
+    pub(crate) retries: u64,
 }
 
 /// Why the iterator's wait ended.
@@ -263,11 +271,16 @@ impl<I, T, E> Core<I, T, E> {
         }
     }
 
-    /// What the batch has counted so far, and its successes.
-    pub(crate) fn counts(&self) -> (&Counts, u64) {
+    /// What the batch has counted so far.
+    pub(crate) fn tally(&self) -> Tally {
         let mut state = self.state.lock();
         state.gather();
-        (&self.counts, state.succeeded)
+        Tally {
+            accepted: self.counts.accepted.get(),
+            succeeded: state.succeeded,
+            gave_up: self.counts.given_up(),
+            retries: state.retries,
+        }
     }
 
     /// Jobs that were accepted and not delivered.

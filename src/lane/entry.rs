@@ -149,6 +149,14 @@ impl<I, E> Queued<I, E> {
         }
     }
 
+    /// Has it failed, and is tried again?
+    #[inline]
+    pub(crate) fn is_retry(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| !record.has_expired())
+    }
+
     /// Was its attempt abandoned, and is that still to be judged?
     pub(super) fn has_expired(&self) -> bool {
         self.record
@@ -163,19 +171,24 @@ impl<I, E> Queued<I, E> {
 
     /// Its time is told later. Not to be called under the lock: the errors of earlier attempts are dropped.
     #[inline(always)]
-    pub(crate) fn succeed<T>(self, value: T) -> Settled<I, T, E> {
+    pub(crate) fn succeed<T>(mut self, value: T) -> Settled<I, T, E> {
+        let record = self.record.take();
+        self.succeed_after(record.as_deref(), value)
+    }
+
+    /// The same for a job whose record was taken out.
+    #[inline(always)]
+    pub(super) fn succeed_after<T>(self, record: Option<&Record<E>>, value: T) -> Settled<I, T, E> {
         let Self {
             input,
             index,
             accepted,
-            record,
+            record: _,
         } = self;
-        let attempts = attempts(record.as_deref()).saturating_add(1);
-        drop(record);
         Settled {
             input,
             index,
-            attempts,
+            attempts: attempts(record).saturating_add(1),
             result: Ok(value),
             accepted,
             ended: 0,

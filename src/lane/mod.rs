@@ -36,7 +36,7 @@ mod setup;
 mod watch;
 mod worker;
 
-pub(crate) use caller::{Visit, Woken};
+pub(crate) use caller::{Tally, Visit, Woken};
 pub(crate) use entry::{Input, Queued, Settled, SharedInput};
 pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;
@@ -87,8 +87,9 @@ struct State<I, T, E> {
     watched: BTreeMap<u64, Watched<I, E>>,
     tickets: u64,
     failures: Failures,
-    /// Successes so far. The pool's figures have them from the workers.
+    /// Successes, and attempts after the first, so far. The pool's figures have them from the workers.
     succeeded: u64,
+    retries: u64,
     /// Pockets that workers have, and those that can be handed out.
     filled: Vec<Filled<I, T, E>>,
     unused: Vec<SharedPocket<I, T, E>>,
@@ -137,6 +138,7 @@ impl<I, T, E> Core<I, T, E> {
             tickets: 0,
             failures: Failures::default(),
             succeeded: 0,
+            retries: 0,
             filled: Vec::new(),
             unused: Vec::new(),
             pocketed: 0,

@@ -91,7 +91,7 @@ impl Bench {
     fn step(&self, mut job: Queued<u32, ()>, turn: &Turn<'_, u32, u32, ()>) -> After<u32, ()> {
         let input = *job.input.get();
         if let Some(pocket) = turn.pocket.filter(|_| input % 2 == 0) {
-            if pocket.exchange(&mut job, input, None).is_none() {
+            if pocket.exchange(&mut job, input, None).is_ok() {
                 if self.core.is_awaited() {
                     self.core.deliver(pocket);
                 }

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 
 use super::{Queued, Settled, State};
 use crate::clock::Nanos;
+use crate::give_up::Record;
 use crate::sync::{Arc, Mutex, MutexGuard, Padded};
 
 /// The most jobs in a pocket. With 32 the lane's lock is a small part of an empty job's cost; at 2 µs for a tiny job they take 64 µs.
@@ -38,6 +39,8 @@ struct Contents<I, T, E> {
     settled: VecDeque<Settled<I, T, E>>,
     /// Settled jobs whose time is known.
     timed: usize,
+    /// Attempts that were begun after the first, of jobs out of here.
+    retries: u64,
 }
 
 /// A pocket that a worker has, and when it was filled.
@@ -52,35 +55,48 @@ impl<I, T, E> Pocket<I, T, E> {
             queued: VecDeque::with_capacity(ROOM),
             settled: VecDeque::with_capacity(ROOM),
             timed: 0,
+            retries: 0,
         })))
     }
 
-    /// Puts the success of a job in and takes the next job out; without one the value comes back.
+    /// Puts the success of a job in and takes the next job out; without one the value comes back. The record of the job, which is given out,
+    /// is to be dropped without a lock: there are errors in it.
     #[inline(always)]
     pub(crate) fn exchange(
         &self,
         job: &mut Queued<I, E>,
         value: T,
         now: Option<Nanos>,
-    ) -> Option<T> {
+    ) -> Result<Option<Box<Record<E>>>, T> {
         let mut contents = self.0.lock();
-        let Some(next) = contents.queued.pop_front() else {
-            return Some(value);
+        let Some(next) = contents.next() else {
+            return Err(value);
         };
-        let done = std::mem::replace(job, next);
-        contents.settled.push_back(done.succeed(value));
+        let mut done = std::mem::replace(job, next);
+        let record = done.record.take();
+        let success = done.succeed_after(record.as_deref(), value);
+        contents.settled.push_back(success);
         if let Some(now) = now {
             let from = contents.timed;
             let untimed = contents.settled.range_mut(from..);
             untimed.for_each(|settled| settled.tell_time(now));
             contents.timed = contents.settled.len();
         }
-        None
+        Ok(record)
     }
 
     /// Takes a job out that is to be run without putting anything in.
     pub(super) fn next(&self) -> Option<Queued<I, E>> {
-        self.0.lock().queued.pop_front()
+        self.0.lock().next()
+    }
+}
+
+impl<I, T, E> Contents<I, T, E> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Queued<I, E>> {
+        let next = self.queued.pop_front()?;
+        self.retries += u64::from(next.is_retry());
+        Some(next)
     }
 }
 
@@ -110,15 +126,12 @@ impl<I, T, E> State<I, T, E> {
     }
 
     /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers have something to do to the end.
-    /// Only jobs that have not failed, since a retry is counted when it begins.
     #[inline]
     pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, threads: usize, now: Nanos) {
         let share = (self.queued.len() / (2 * threads)).min(ROOM);
         if share < 2 {
             return;
         }
-        let queued = self.queued.iter().take(share);
-        let share = queued.take_while(|job| job.record.is_none()).count();
         let mut contents = pocket.0.lock();
         contents.queued.extend(self.queued.drain(..share));
         drop(contents);
@@ -154,6 +167,7 @@ impl<I, T, E> State<I, T, E> {
         self.pocketed -= settled;
         self.succeeded += settled as u64;
         self.settled.append(&mut contents.settled);
+        self.retries += std::mem::take(&mut contents.retries);
         contents.timed = 0;
     }
 

@@ -191,9 +191,7 @@ impl<I, T, E> Core<I, T, E> {
             return None;
         };
         state.running += 1;
-        if job.record.is_some() && !job.has_expired() {
-            self.counts.retries.bump(1);
-        }
+        state.retries += u64::from(job.is_retry());
         Some(job)
     }
 

@@ -38,6 +38,9 @@ where
             return Next::Done;
         };
         let next = loop {
+            if job.is_retry() {
+                post.counts.retries.bump(1);
+            }
             let Some((ran, outcome)) = self.run_one(&rules, post, job) else {
                 break Next::Abandoned;
             };
@@ -90,16 +93,16 @@ where
         turn: &Turn<'_, I, T, E>,
     ) -> After<I, E> {
         let outcome = match (outcome, turn.usable()) {
-            // The errors of a retried job are dropped without a lock, so it takes the other way.
-            (Outcome::Succeeded(value), Some(pocket)) if job.record.is_none() => {
+            (Outcome::Succeeded(value), Some(pocket)) => {
                 match pocket.exchange(&mut job, value, now) {
-                    None => {
+                    Ok(errors) => {
+                        drop(errors);
                         if self.core.is_awaited() {
                             self.core.deliver(pocket);
                         }
                         return After::Job(job);
                     }
-                    Some(value) => Outcome::Succeeded(value),
+                    Err(value) => Outcome::Succeeded(value),
                 }
             }
             (outcome, _) => outcome,
