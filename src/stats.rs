@@ -117,7 +117,7 @@ impl Stats {
         self.accepted
     }
 
-    /// Jobs that settled with success.
+    /// Jobs that settled with success. A batch's success is counted a moment before its iteration can yield it.
     #[must_use]
     pub fn succeeded(&self) -> u64 {
         self.succeeded

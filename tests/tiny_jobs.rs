@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::{Live, gate, ms, pool};
 use retry_pool::{Completion, GiveUpReason, JobState, RetryPool};
@@ -201,4 +202,52 @@ fn a_tiny_job_may_wait_for_another_of_its_pool() {
         assert_eq!(batch.run().succeeded().len(), LONG as usize + 400);
     });
     assert!(waited.load(Ordering::SeqCst));
+}
+
+/// A job succeeds while the iterator pulls slow inputs, and the next but one, in the same pocket as a rule, takes long. Says how many inputs
+/// are pulled before that success is delivered.
+fn pulled_before_delivery(first: u32) -> u64 {
+    let pool = pool(1);
+    let ((gate, keeper), (long_gate, long_keeper)) = (gate(), gate());
+    let long_keeper = Arc::new(Mutex::new(long_keeper));
+    let (delivered, pulled) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU64::new(0)));
+    let input = {
+        let (delivered, pulled) = (Arc::clone(&delivered), Arc::clone(&pulled));
+        let (long_keeper, mut long_runs) = (Arc::clone(&long_keeper), false);
+        (0..1_000_u32).inspect(move |n| {
+            if *n < 600 {
+                return;
+            }
+            // Slower than a refill is patient.
+            std::thread::sleep(ms(1));
+            pulled.fetch_add(u64::from(long_runs), Ordering::SeqCst);
+            if !long_runs && delivered.load(Ordering::SeqCst) == first {
+                keeper.let_through(1);
+                long_keeper.lock().unwrap().await_arrivals(1);
+                long_runs = true;
+            }
+        })
+    };
+    let batch = pool.batch(input, move |n| {
+        if *n == first {
+            gate.pass();
+        } else if *n == first + 2 {
+            long_gate.pass();
+        }
+        Ok(())
+    });
+    let mut completed = batch.as_completed();
+    for _ in 0..first {
+        drop(completed.next().unwrap());
+        delivered.fetch_add(1, Ordering::SeqCst);
+    }
+    assert_eq!(index(&completed.next().unwrap()), first);
+    long_keeper.lock().unwrap().let_through(1);
+    pulled.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_success_is_delivered_while_more_inputs_are_pulled_slowly() {
+    let most = (500..512).map(pulled_before_delivery).max();
+    assert!(most < Some(20), "{most:?} inputs were pulled before");
 }

@@ -188,6 +188,9 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
+        if state.settled.is_empty() {
+            state.gather();
+        }
         Visit {
             room: state.room(self.setup.window),
             starved: false,

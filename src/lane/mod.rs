@@ -19,7 +19,8 @@
 //! # Tokens
 //!
 //! Invariant: while a job is queued, or lies in a pocket to be run, `tokens >= min(threads, queued + running)`. A token is in the work
-//! channel, or with a worker that takes or runs a job; at most `threads` are out. Whoever queues a job counts what is missing as out, under the lock, and puts
+//! channel, or with a worker that takes or runs a job; at most `threads` are out. A worker that waits for other jobs, in its job or in a
+//! hook, has none, and puts its job away as one that is [`State::away`]. Whoever queues a job counts what is missing as out, under the lock, and puts
 //! it into the work channel after. A job that comes back to be retried leaves the sum as it was, and a worker gives its token up in
 //! the same visit in which it finds the queue and all pockets empty, so emptying and refilling cannot pass each other.
 //!

@@ -7,11 +7,11 @@
 //! A job in a pocket is still queued, and a success still to be delivered, so both can be taken back by anybody who has the lane's
 //! lock, which comes first where both are held:
 //!
-//! - *Nothing is held back.* The iterator gathers successes out of the pockets when it has nothing else to deliver. Before it sleeps
-//!   it sets [`Hints::awaited`](super::Hints), then gathers; a worker puts a success down, then looks at the flag. Both hold the
+//! - *Nothing is held back.* The iterator gathers successes out of the pockets at each visit that finds nothing else settled. Before it
+//!   sleeps it sets [`Hints::awaited`](super::Hints), then gathers; a worker puts a success down, then looks at the flag. Both hold the
 //!   pocket's lock in between, so one of the two sees the other.
-//! - *Nothing is kept from a free worker.* One that finds the queue empty recalls all pockets, and every visit with the time at hand
-//!   recalls those that were filled [`STALE`] ago: a job that turned out long sits on them, say.
+//! - *Nothing is kept from a free worker.* One that finds the queue empty recalls all pockets, and every visit
+//!   recalls those that were filled [`STALE`] ago, by the last reading of its worker's clock: a job that turned out long sits on them, say.
 //! - *Nothing begins that is not to begin.* Whoever ends the batch recalls all pockets under the same hold of the lane's lock.
 //!
 //! Invariant: pockets are filled under the lane's lock, and a success is put in only where a job is taken out; so a pocket that was
@@ -52,8 +52,8 @@ pub(super) struct Filled<I, T, E> {
 impl<I, T, E> Pocket<I, T, E> {
     fn new() -> Self {
         Self(Padded::new(Mutex::new(Contents {
-            queued: VecDeque::with_capacity(ROOM),
-            settled: VecDeque::with_capacity(ROOM),
+            queued: VecDeque::new(),
+            settled: VecDeque::new(),
             timed: 0,
             retries: 0,
         })))
@@ -133,6 +133,8 @@ impl<I, T, E> State<I, T, E> {
             return;
         }
         let mut contents = pocket.0.lock();
+        // Each success goes in where a job comes out, so nothing is allocated on the way.
+        contents.settled.reserve(share);
         contents.queued.extend(self.queued.drain(..share));
         drop(contents);
         self.running += share;

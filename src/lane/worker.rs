@@ -89,9 +89,7 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(pocket) = turn.pocket {
             state.gather_one(pocket);
         }
-        if let Some(now) = now {
-            state.recall_stale(now);
-        }
+        state.recall_stale(turn.time);
         let leftover = self.put(&mut state, ran, now);
         let after = self.go_on(&mut state, turn);
         if let (Some(pocket), After::Empty | After::TurnOver) = (turn.pocket, &after) {

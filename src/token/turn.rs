@@ -61,17 +61,15 @@ where
                 };
                 self.exchange(crew, post, (ran, outcome), now, &turn)
             } else {
-                self.put_away(crew, self.follow(ran, outcome), now, pocket.as_ref());
+                let ran = self.follow(ran, outcome);
+                self.put_away(crew, post, ran, now, pocket.as_ref());
                 After::Empty
             };
             if self.core.setup.token.is_cancelled() {
                 self.end_as_told(crew);
             }
             job = match after {
-                After::Job(job) => {
-                    post.set_holding(true);
-                    job
-                }
+                After::Job(job) => job,
                 After::Empty => break Next::Done,
                 After::TurnOver => break Next::Requeue(Requeue::Back),
             };
@@ -96,6 +94,7 @@ where
             (Outcome::Succeeded(value), Some(pocket)) => {
                 match pocket.exchange(&mut job, value, now) {
                     Ok(errors) => {
+                        post.set_holding(true);
                         drop(errors);
                         if self.core.is_awaited() {
                             self.core.deliver(pocket);
@@ -108,11 +107,18 @@ where
             (outcome, _) => outcome,
         };
         let ran = self.follow(job, outcome);
+        if !post.has_token() {
+            // A hook or the observer has waited for other jobs.
+            self.put_away(crew, post, ran, now, turn.pocket);
+            return After::Empty;
+        }
         let (after, leftover) = self.core.exchange(ran, now, turn);
-        if !matches!(after, After::Job(_)) {
-            // The token is gone, or on its way back, and user code may wait below.
+        // User code may wait below: for the next job, or for none.
+        let goes_on = matches!(after, After::Job(_));
+        post.set_holding(goes_on);
+        if !goes_on {
+            // The token is gone, or on its way back.
             post.hold_token_of(0);
-            post.set_holding(false);
         }
         self.tidy(crew, leftover);
         after
@@ -123,11 +129,13 @@ where
     fn put_away(
         &self,
         crew: &Crew<'p>,
+        post: &Post,
         ran: Ran<I, T, E>,
         now: Option<Nanos>,
         pocket: Option<&SharedPocket<I, T, E>>,
     ) {
         let (leftover, tokens) = self.core.put_away(ran, now, pocket);
+        post.set_holding(false);
         if tokens > 0
             && let Some(lane) = self.this.upgrade()
         {
