@@ -68,7 +68,7 @@ impl<W> Sender<W> {
 impl<W> Receiver<W> {
     pub(crate) fn try_recv(&self) -> Result<W, Disconnected> {
         #[cfg(rp_loom)]
-        if self.len() == 0 {
+        if self.is_empty() {
             return Err(Disconnected);
         }
         let mut state = self.0.state.lock();

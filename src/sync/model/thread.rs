@@ -46,8 +46,10 @@ impl Builder {
         let ends = Arc::clone(&finished);
         let is_lost = is_faulty("spawn", Location::caller()) && current().name() != Some(MAIN);
         let thread = self.0.spawn(move || {
-            while is_lost {
-                park();
+            if is_lost {
+                loop {
+                    park();
+                }
             }
             let result = f();
             ends.store(true, Ordering::SeqCst);
