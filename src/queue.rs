@@ -9,24 +9,22 @@ use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 /// A queue of `W` for many threads.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
-    back: (Sender<W>, Receiver<W>),
-    front: Early<W>,
-    urgent: Early<W>,
+    back: Channel<W>,
+    front: Channel<W>,
+    urgent: Channel<W>,
+    /// Has anything been pushed to one of the latter two?
+    early_used: AtomicBool,
 }
 
-/// A channel that is looked at first, and seldom used.
-#[derive(Debug)]
-struct Early<W> {
-    channel: (Sender<W>, Receiver<W>),
-    used: AtomicBool,
-}
+type Channel<W> = (Sender<W>, Receiver<W>);
 
 impl<W> Queue<W> {
     pub(crate) fn new() -> Self {
         Self {
             back: unbounded(),
-            front: Early::new(),
-            urgent: Early::new(),
+            front: unbounded(),
+            urgent: unbounded(),
+            early_used: AtomicBool::new(false),
         }
     }
 
@@ -39,17 +37,30 @@ impl<W> Queue<W> {
 
     /// Adds work at the front, behind what else was added there. Never blocks.
     pub(crate) fn push_front(&self, work: W) {
-        self.front.push(work);
+        self.push_early(&self.front, work);
     }
 
     /// Adds work before all other, behind what else is urgent. Never blocks.
     pub(crate) fn push_urgent(&self, work: W) {
-        self.urgent.push(work);
+        self.push_early(&self.urgent, work);
+    }
+
+    fn push_early(&self, channel: &Channel<W>, work: W) {
+        if channel.0.send(work).is_err() {
+            unreachable!("the queue owns a receiver");
+        }
+        // ORDERING: Relaxed: who goes to sleep looks again after a fence, and so does who pushes before it looks for sleepers.
+        self.early_used.store(true, Ordering::Relaxed);
     }
 
     /// Takes the first work, if there is any.
     pub(crate) fn pop(&self) -> Option<W> {
-        let early = self.pop_urgent().or_else(|| self.front.pop());
+        let early = if self.uses_early() {
+            let urgent = self.urgent.1.try_recv();
+            urgent.or_else(|_| self.front.1.try_recv()).ok()
+        } else {
+            None
+        };
         match early {
             Some(work) => Some(work),
             None => self.back.1.try_recv().ok(),
@@ -58,47 +69,25 @@ impl<W> Queue<W> {
 
     /// Takes the first work that is urgent, if there is any.
     pub(crate) fn pop_urgent(&self) -> Option<W> {
-        self.urgent.pop()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.back.1.len() + self.front.channel.1.len() + self.urgent.channel.1.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.back.1.is_empty() && self.front.is_empty() && self.urgent.is_empty()
-    }
-}
-
-impl<W> Early<W> {
-    fn new() -> Self {
-        Self {
-            channel: unbounded(),
-            used: AtomicBool::new(false),
-        }
-    }
-
-    fn push(&self, work: W) {
-        if self.channel.0.send(work).is_err() {
-            unreachable!("the queue owns a receiver");
-        }
-        // ORDERING: Relaxed: who goes to sleep looks again after a fence, and so does who pushes before it looks for sleepers.
-        self.used.store(true, Ordering::Relaxed);
-    }
-
-    fn pop(&self) -> Option<W> {
-        // ORDERING: see `push`.
-        let used = self.used.load(Ordering::Relaxed);
-        if used {
-            self.channel.1.try_recv().ok()
+        if self.uses_early() {
+            self.urgent.1.try_recv().ok()
         } else {
             None
         }
     }
 
-    fn is_empty(&self) -> bool {
-        // ORDERING: see `push`.
-        !self.used.load(Ordering::Relaxed) || self.channel.1.is_empty()
+    pub(crate) fn len(&self) -> usize {
+        self.back.1.len() + self.front.1.len() + self.urgent.1.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_early_empty = || self.front.1.is_empty() && self.urgent.1.is_empty();
+        self.back.1.is_empty() && (!self.uses_early() || is_early_empty())
+    }
+
+    fn uses_early(&self) -> bool {
+        // ORDERING: see `push_early`.
+        self.early_used.load(Ordering::Relaxed)
     }
 }
 

@@ -37,12 +37,19 @@ fn patience() -> Duration {
 /// Looks until there is something: the pool has only microseconds' work to do.
 fn comes_about<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
     let begun = Instant::now();
+    let mut looks = 0;
     loop {
         let found = look();
         if found.is_some() || begun.elapsed() > patience() {
             return found;
         }
-        thread::yield_now();
+        looks += 1;
+        if looks < 10_000 {
+            thread::yield_now();
+        } else {
+            // It has failed, or the machine is busy.
+            thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 
@@ -101,12 +108,23 @@ impl Driver {
                     .note_accepted(number, batch.progress().accepted())?;
             }
         }
+        self.await_reports()?;
+        self.compare_results()?;
+        self.compare_states()?;
+        self.compare_figures()?;
+        // Those that were abandoned may go now.
+        self.abandoned.clear();
+        Ok(())
+    }
+
+    /// Hears of what begins and of what is decided, until there is nothing that could be.
+    fn await_reports(&mut self) -> Checked {
         loop {
             while let Ok(report) = self.inbox.try_recv() {
                 self.note(report)?;
             }
             if !self.model.can_go_on() && !self.awaits_reports() {
-                break;
+                return Ok(());
             }
             let moved = comes_about(|| match self.inbox.try_recv() {
                 Ok(report) => Some(self.note(report)),
@@ -114,57 +132,69 @@ impl Driver {
             });
             moved.unwrap_or_else(|| Err("nothing begins where something should".into()))?;
         }
-        for (id, handle) in &self.handles {
-            let place = match self.model.jobs[*id].place {
-                Place::Queued | Place::Input => JobState::Queued,
-                Place::Parked => JobState::Parked,
-                Place::Running => JobState::Running,
-                Place::Settled(_) => JobState::Settled,
+    }
+
+    fn compare_results(&mut self) -> Checked {
+        for id in self.model.ids(|job| matches!(job.place, Place::Settled(_))) {
+            let Some(handle) = self.handles.remove(&id) else {
+                continue;
             };
-            ensure(becomes_so(|| handle.state() == place), || {
-                let (state, job) = (handle.state(), &self.model.jobs[*id]);
-                format!("job {id} is {state:?}, not {job:?}")
+            becomes_so(|| handle.is_settled());
+            let expected = self.model.jobs[id].place;
+            let attempts = self.model.jobs[id].attempts;
+            let real = match handle.wait_timeout(patience()) {
+                Ok(result) => jobs::end(id, attempts, result.as_ref())?,
+                Err(handle) => {
+                    let state = handle.state();
+                    return Err(format!("job {id} is {state:?}, not {expected:?}"));
+                }
+            };
+            ensure(expected == Place::Settled(real), || {
+                format!("job {id} has ended as {real:?}, not {expected:?}")
             })?;
         }
-        for id in self.model.ids(|job| matches!(job.place, Place::Settled(_))) {
-            if let Some(handle) = self.handles.remove(&id) {
-                let attempts = handle.attempts();
-                let real = jobs::end(id, attempts, handle.wait().as_ref())?;
-                let expected = self.model.jobs[id].place;
-                ensure(expected == Place::Settled(real), || {
-                    format!("job {id} has ended as {real:?}, not {expected:?}")
-                })?;
-            }
+        Ok(())
+    }
+
+    fn compare_states(&self) -> Checked {
+        for (id, handle) in &self.handles {
+            let job = &self.model.jobs[*id];
+            let state = match job.place {
+                Place::Parked => JobState::Parked,
+                Place::Running => JobState::Running,
+                _ => JobState::Queued,
+            };
+            let expected = (state, job.attempts);
+            let real = || (handle.state(), handle.attempts());
+            ensure(becomes_so(|| real() == expected), || {
+                format!("job {id} is {:?}, not {expected:?}", real())
+            })?;
         }
+        Ok(())
+    }
+
+    fn compare_figures(&self) -> Checked {
         // While others run, a batch's successes may be counted only when it is looked at.
         let counts = || {
-            let batches = self.batches.iter().flatten();
-            batches.for_each(|batch| {
+            for batch in self.batches.iter().flatten() {
                 let _ = batch.progress();
-            });
+            }
             stats::counts(&self.pool)
         };
-        let are_equal = becomes_so(|| counts() == self.model.counts);
-        ensure(are_equal, || {
-            let (real, expected) = (counts(), self.model.counts);
+        let expected = self.model.counts;
+        ensure(becomes_so(|| counts() == expected), || {
             let begun = self.inbox.try_iter().filter_map(|report| match report {
                 Report::Begun(begun) => Some((begun.id, begun.attempt)),
                 Report::Retried(_) => None,
             });
-            let begun: Vec<_> = begun.collect();
-            let running = self.running.keys();
-            format!("counted {real:?}, not {expected:?}; running {running:?}, begun {begun:?}")
+            let (real, begun) = (counts(), begun.collect::<Vec<_>>());
+            format!("the pool has counted {real:?}, not {expected:?}; begun: {begun:?}")
         })?;
         let expected = self.model.budget;
         ensure(becomes_so(|| self.budget.available() == expected), || {
-            format!(
-                "{} retries are paid for, not {expected}",
-                self.budget.available()
-            )
-        })?;
-        // Those that were abandoned may go now.
-        self.abandoned.clear();
-        Ok(())
+            let real = self.budget.available();
+            format!("{real} retries are paid for, not {expected}")
+        })
     }
 
     fn note(&mut self, report: Report) -> Checked {
