@@ -371,7 +371,7 @@ fn the_same_seed_gives_the_same_delays_whatever_the_threads_do() {
 
 /// 100 tasks of one unit on 20 workers; task 50 fails 5 times, a scripted tenth fails once. The makespan in units.
 fn makespan(place: Requeue, enough: f64) -> f64 {
-    const UNIT: Duration = Duration::from_millis(20);
+    const UNIT: Duration = Duration::from_millis(50);
     let time = at_best(UNIT.mul_f64(enough), || time_of_scenario(place, UNIT));
     time.as_secs_f64() / UNIT.as_secs_f64()
 }
