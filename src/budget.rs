@@ -205,7 +205,7 @@ impl RetryBudget {
         ledger.enter(-RETRY);
         let part = ledger.part;
         drop(ledger);
-        let budget = Some(self.clone());
+        let budget = self.clone();
         Some(Charge { budget, part })
     }
 }
@@ -264,22 +264,27 @@ impl fmt::Display for RetryBudget {
 
 /// One retry that was paid for. Dropped before the retry runs, it pays back.
 pub(crate) struct Charge {
-    budget: Option<RetryBudget>,
-    /// The part of the window that it was charged to.
+    budget: RetryBudget,
+    /// The part of the window that it was charged to, or [`SPENT`]. Not an option of the budget: so an optional charge has no tag of its own,
+    /// and a million may be parked.
     part: u64,
 }
+
+/// No part: it would begin centuries from now.
+const SPENT: u64 = u64::MAX;
 
 impl Charge {
     /// The retry runs.
     pub(crate) fn spend(mut self) {
-        self.budget = None;
+        self.part = SPENT;
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if let Some(budget) = &self.budget {
-            budget.refund_at(self.part, budget.shared.clock.now());
+        if self.part != SPENT {
+            self.budget
+                .refund_at(self.part, self.budget.shared.clock.now());
         }
     }
 }

@@ -61,7 +61,7 @@
 //!
 //! # Guarantees
 //!
-//! Each has a test of its name in `tests/promises.rs`.
+//! Each has a test of its name in `tests/suite/promises.rs`.
 //!
 //! ## Every accepted job settles exactly once
 //! With success, as given up, by a panic, a cancel, a time-out or a shutdown. Whenever nothing runs, `accepted == succeeded + gave_up` in

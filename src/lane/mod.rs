@@ -60,6 +60,9 @@ use fail_fast::Failures;
 use pocket::Filled;
 use watch::Watched;
 
+/// A queue with room for more jobs than this gives its memory back when it is empty.
+const LONG: usize = 4096;
+
 /// The part of a batch that knows inputs and results, but not the job function: shared with every completion.
 pub(crate) struct Core<I, T, E> {
     // Apart from the count of references before it, which every completion changes.
@@ -342,6 +345,15 @@ impl<I, T, E> State<I, T, E> {
                 let behind = self.queued.partition_point(earlier);
                 self.queued.insert(behind, job);
             }
+        }
+    }
+
+    /// The memory of an empty queue that was long once; to be freed without the lock. What was in it may be parked for an hour.
+    fn take_outgrown(&mut self) -> VecDeque<Queued<I, E>> {
+        if self.queued.is_empty() && self.queued.capacity() > LONG {
+            std::mem::take(&mut self.queued)
+        } else {
+            VecDeque::new()
         }
     }
 

@@ -95,6 +95,9 @@ impl<I, T, E> Core<I, T, E> {
         if let (Some(pocket), After::Empty | After::TurnOver) = (turn.pocket, &after) {
             state.take_back(pocket);
         }
+        let outgrown = matches!(after, After::Empty).then(|| state.take_outgrown());
+        drop(state);
+        drop(outgrown);
         (after, leftover)
     }
 

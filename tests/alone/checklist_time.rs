@@ -1,0 +1,70 @@
+//! Delays by the wall clock: the properties of the checklist that no other test shows, each by its number in `CHECKLIST.md`.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::common::{at_best, ms, pool};
+use retry_pool::{Attempt, JobState, RetryPolicy};
+
+#[test]
+fn p43_a_retry_comes_no_sooner_than_its_delay_and_within_twice_of_it() {
+    const DELAY: Duration = Duration::from_millis(20);
+    let pool = pool(1);
+    let longest = at_best(DELAY * 2, || {
+        let (tell, told) = mpsc::channel();
+        let handle = pool
+            .job(move || {
+                tell.send(Instant::now()).unwrap();
+                match Attempt::current().number() {
+                    5 => Ok(()),
+                    _ => Err(()),
+                }
+            })
+            .retry(RetryPolicy::fixed(DELAY).max_attempts(5))
+            .submit();
+        handle.wait().unwrap();
+        let times: Vec<Instant> = told.iter().collect();
+        let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+        let gaps: Vec<Duration> = gaps.collect();
+        assert!(gaps.iter().all(|gap| *gap >= DELAY), "{gaps:?}");
+        *gaps.iter().max().unwrap()
+    });
+    assert!(longest <= DELAY * 2, "{longest:?}");
+}
+
+#[test]
+fn p45_delays_that_overflow_neither_come_due_nor_hold_back_what_is_due() {
+    const LONG: [Duration; 5] = [
+        Duration::MAX,
+        Duration::from_nanos(u64::MAX),
+        Duration::from_nanos(u64::MAX - 1),
+        Duration::from_nanos(u64::MAX / 2),
+        Duration::from_secs(u64::MAX / 2),
+    ];
+    const SHORT: [Duration; 4] = [
+        Duration::ZERO,
+        Duration::from_nanos(1),
+        Duration::from_millis(1),
+        Duration::from_millis(5),
+    ];
+    for long in LONG {
+        for short in SHORT {
+            let pool = pool(1);
+            let begun = Instant::now();
+            let never = pool.job(|| Ok::<_, ()>("never")).delay(long).submit();
+            let retried = pool.job(|| Err::<(), _>(()));
+            let retried = retried
+                .retry(RetryPolicy::fixed(long).max_delay(Duration::MAX))
+                .submit();
+            let due = pool.job(|| Ok::<_, ()>("due")).delay(short).submit();
+            let due = due.wait_timeout(Duration::from_secs(20));
+            assert_eq!(due.expect("it is held back").unwrap(), "due");
+            assert!(begun.elapsed() >= short);
+            let after = pool.job(|| Ok::<_, ()>(1)).delay(ms(1)).submit();
+            assert_eq!(after.wait().unwrap(), 1);
+            assert_eq!(never.state(), JobState::Parked, "{long:?}");
+            assert_eq!((retried.state(), retried.attempts()), (JobState::Parked, 1));
+            assert_eq!(pool.shutdown_now().gave_up(), 2);
+        }
+    }
+}

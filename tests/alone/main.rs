@@ -1,0 +1,26 @@
+//! What runs with nothing beside it, each test in a process of its own: it measures time or memory, or counts threads.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cancel;
+mod capacity;
+mod checklist_time;
+mod fail_fast;
+mod faults_of_cancels;
+mod faults_of_endings;
+mod faults_of_payloads;
+mod faults_of_pools;
+mod faults_of_threads;
+mod memory;
+mod parked_memory;
+mod periodic;
+mod realtime;
+mod regressions;
+mod retrying;
+mod supervisor_leaks;
+mod supervisor_refusal;
+mod supervisor_time;
+mod threads;
+mod timeouts;
+mod timer_memory;

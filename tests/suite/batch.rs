@@ -1,0 +1,482 @@
+//! Batches: laziness, the window, both orders, adding, resubmitting, cancelling, dropping.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::common::{Live, gate, ms, pool};
+use retry_pool::{Attempt, Completion, GiveUpReason, RetryPolicy, RetryPool};
+
+/// Fails until the attempt of the given number.
+fn succeed_at(attempt: u32) -> Result<u32, &'static str> {
+    match Attempt::current().number() {
+        n if n >= attempt => Ok(n),
+        _ => Err("not yet"),
+    }
+}
+
+#[test]
+fn nothing_is_pulled_or_run_before_the_first_next() {
+    let touched = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&touched);
+    let pool = pool(1);
+    let items = (0..3).inspect(move |_| flag.store(true, Ordering::SeqCst));
+    let mut batch = pool.batch(items, |n| Ok::<_, ()>(*n)).as_completed();
+    assert!(!touched.load(Ordering::SeqCst));
+    assert_eq!(pool.stats().accepted(), 0);
+    assert!(batch.next().is_some());
+    assert!(touched.load(Ordering::SeqCst));
+}
+
+#[test]
+fn every_job_comes_out_once_with_its_input_and_attempts() {
+    let pool = pool(4);
+    let mut seen = HashMap::new();
+    for done in pool.batch(0..1_000u32, |n| succeed_at(n % 4 + 1).map(|a| a * n)) {
+        let entry = (done.attempts(), done.result().copied().ok());
+        assert!(seen.insert(*done.input(), entry).is_none(), "twice");
+        assert_eq!(done.index(), *done.input() as usize);
+    }
+    for n in 0..1_000 {
+        let wanted = n % 4 + 1;
+        let outcome = if wanted <= 3 {
+            (wanted, Some(wanted * n))
+        } else {
+            (3, None)
+        };
+        assert_eq!(seen[&n], outcome);
+    }
+}
+
+#[test]
+fn the_hundred_tasks() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let pool = RetryPool::with_threads(20);
+    let run = move |n: &u32| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        match (n, Attempt::current().number()) {
+            (50, attempt) => Err(format!("deterministic error in attempt {attempt}")),
+            (n, 1) if n % 10 == 3 => Err(String::from("stochastic error")),
+            _ => Ok(n + 1_000_000),
+        }
+    };
+    let report = pool
+        .batch(0..100, run)
+        .retry(RetryPolicy::immediate().max_attempts(5))
+        .run();
+    assert_eq!(report.succeeded().len(), 99);
+    let [given_up] = report.gave_up() else {
+        panic!("{report:?}")
+    };
+    assert_eq!((*given_up.input(), given_up.attempts()), (50, 5));
+    let give_up = given_up.result().unwrap_err();
+    assert_eq!(give_up.reason(), GiveUpReason::AttemptsExhausted);
+    assert_eq!(give_up.error().unwrap(), "deterministic error in attempt 5");
+    assert_eq!(
+        (calls.load(Ordering::Relaxed), report.attempts()),
+        (114, 114)
+    );
+    assert!(!report.is_success() && !report.input_left());
+}
+
+#[test]
+fn a_batch_never_pulls_more_than_its_window_ahead() {
+    for window in [1, 2, 3, 22, 1_024] {
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&pulled);
+        let input = std::iter::from_fn(move || Some(counter.fetch_add(1, Ordering::SeqCst)));
+        let pool = pool(3);
+        let batch = pool.batch(input, |n| Ok::<_, ()>(*n)).window(window);
+        for (delivered, done) in batch.as_completed().take(5_000).enumerate() {
+            assert!(pulled.load(Ordering::SeqCst) <= delivered + 1 + window);
+            drop(done);
+        }
+    }
+}
+
+#[test]
+fn an_endless_input_with_an_unlimited_window_yields() {
+    let pool = pool(2);
+    let batch = pool.batch(0u64.., |n| Ok::<_, ()>(*n)).window(usize::MAX);
+    assert_eq!(batch.as_completed().take(10_000).count(), 10_000);
+}
+
+#[test]
+fn in_order_yields_in_the_order_of_the_input_within_the_window() {
+    let pulled = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&pulled);
+    let pool = pool(4);
+    let input = (0..2_000u32).inspect(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    let batch = pool
+        .batch(input, |n| succeed_at(n % 7 / 3 + 1))
+        .window(16)
+        .in_order();
+    for (position, done) in batch.enumerate() {
+        assert_eq!(done.index(), position);
+        assert!(pulled.load(Ordering::SeqCst) <= position + 1 + 16);
+    }
+    assert_eq!(pulled.load(Ordering::SeqCst), 2_000);
+}
+
+#[test]
+fn in_order_yields_a_resubmitted_job_when_it_settles() {
+    let pool = pool(2);
+    let batch = pool
+        .batch(0..4, |_| succeed_at(2))
+        .retry(RetryPolicy::never())
+        .in_order();
+    let mut order = Vec::new();
+    for done in batch {
+        match done.result() {
+            Ok(_) => order.push(done.index()),
+            Err(_) => done.resubmit(),
+        }
+    }
+    order.sort_unstable();
+    assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn added_inputs_are_seen_by_the_running_iteration_even_after_its_end() {
+    let pool = pool(2);
+    let mut batch = pool
+        .batch([8u32], |n| Ok::<_, ()>(*n))
+        .window(2)
+        .as_completed();
+    let mut seen = Vec::new();
+    while let Some(done) = batch.next() {
+        let n = *done.input();
+        seen.push(n);
+        if n > 1 {
+            batch.extend([n / 2, n / 2]);
+        }
+    }
+    seen.sort();
+    assert_eq!(seen, [1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 8]);
+    batch.add(1);
+    assert_eq!(batch.next().map(|done| done.index()), Some(15));
+    assert!(batch.next().is_none());
+}
+
+#[test]
+fn resubmitted_jobs_are_yielded_again_and_their_attempts_go_on() {
+    let pool = pool(2);
+    let mut attempts = Vec::new();
+    for done in pool
+        .batch(0..100, |_| succeed_at(4))
+        .retry(RetryPolicy::never())
+    {
+        if done.result().is_err() && done.attempts() < 5 {
+            done.resubmit();
+            continue;
+        }
+        attempts.push(done.attempts());
+    }
+    assert_eq!(attempts, [4; 100]);
+    let stats = pool.stats();
+    assert_eq!(
+        (
+            stats.accepted(),
+            stats.succeeded(),
+            stats.gave_up(),
+            stats.retries()
+        ),
+        (400, 100, 300, 300)
+    );
+}
+
+#[test]
+fn an_exhausted_job_that_is_resubmitted_comes_straight_back() {
+    let pool = pool(1);
+    let mut batch = pool.batch([()], |_| Err::<(), _>("no")).as_completed();
+    let done = batch.next().unwrap();
+    assert_eq!(done.attempts(), 3);
+    done.resubmit();
+    let again = batch.next().unwrap();
+    assert_eq!(again.attempts(), 4);
+    assert_eq!(
+        again.result().unwrap_err().reason(),
+        GiveUpReason::AttemptsExhausted
+    );
+}
+
+#[test]
+fn a_completion_held_past_the_end_makes_the_iteration_go_on() {
+    let pool = pool(1);
+    let mut batch = pool.batch([7], |n| Ok::<_, ()>(*n)).as_completed();
+    let done = batch.next().unwrap();
+    assert!(batch.next().is_none());
+    done.resubmit();
+    assert_eq!(batch.next().unwrap().attempts(), 2);
+    assert!(batch.next().is_none());
+}
+
+#[test]
+fn a_resubmission_from_another_thread_wakes_the_iteration() {
+    let pool = pool(2);
+    let (gate, keeper) = gate();
+    let hold = gate.clone();
+    let run = move |n: &u32| {
+        if *n == 1 {
+            hold.pass();
+        }
+        Ok::<_, ()>(*n)
+    };
+    let mut batch = pool.batch([0, 1], run).as_completed();
+    let first = batch.next().unwrap();
+    assert_eq!(*first.input(), 0);
+    keeper.await_arrivals(1);
+    let resubmitter = std::thread::spawn(move || first.resubmit());
+    // The other worker is held, so what comes next is the resubmitted job.
+    assert_eq!(*batch.next().unwrap().input(), 0);
+    resubmitter.join().unwrap();
+    keeper.let_through(1);
+    assert_eq!(*batch.next().unwrap().input(), 1);
+    assert!(batch.next().is_none());
+}
+
+#[test]
+fn a_million_completions_held_back_and_resubmitted_one_by_one_block_nobody() {
+    let pool = pool(2);
+    let jobs = if cfg!(debug_assertions) {
+        100_000
+    } else {
+        1_000_000
+    };
+    let mut batch = pool
+        .batch(0..jobs, |n| Ok::<_, ()>(*n))
+        .window(usize::MAX)
+        .as_completed();
+    let held: Vec<_> = batch.by_ref().collect();
+    assert_eq!(held.len(), jobs);
+    std::thread::scope(|scope| {
+        scope.spawn(move || held.into_iter().for_each(Completion::resubmit));
+        let mut seen = vec![0u8; jobs];
+        while seen.iter().map(|n| usize::from(*n)).take(1).sum::<usize>() == 0
+            || !seen.iter().all(|n| *n == 1)
+        {
+            let again: Vec<_> = batch.by_ref().collect();
+            again.iter().for_each(|done| seen[*done.input()] += 1);
+        }
+    });
+    assert!(batch.next().is_none());
+}
+
+#[test]
+fn resubmit_in_an_ended_batch_drops_and_try_resubmit_gives_back() {
+    let pool = pool(1);
+    let mut batch = pool.batch(0..3, |n| Ok::<_, ()>(*n)).as_completed();
+    let held: Vec<_> = batch.by_ref().collect();
+    batch.cancel();
+    let back: Vec<_> = held
+        .into_iter()
+        .map(|done| done.try_resubmit().unwrap_err())
+        .collect();
+    assert!(batch.next().is_none());
+    drop(batch);
+    drop(pool);
+    for done in back {
+        assert_eq!(done.result().copied().ok(), Some(*done.input()));
+        done.resubmit();
+    }
+}
+
+#[test]
+fn cancelled_jobs_come_out_of_the_iteration() {
+    let pool = pool(2);
+    let (gate, keeper) = gate();
+    let mut batch = pool
+        .batch(0..100, move |n| {
+            gate.pass();
+            Ok::<_, ()>(*n)
+        })
+        .window(10)
+        .as_completed();
+    assert_eq!(batch.next_timeout(ms(5)).unwrap_err().unfinished, 10);
+    keeper.await_arrivals(2);
+    batch.cancel();
+    keeper.let_through(2);
+    batch.add(100);
+    let progress = batch.progress();
+    assert!(progress.input_left());
+    let outcomes: Vec<_> = batch
+        .map(|done| done.into_result().map_err(|give_up| give_up.reason()))
+        .collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    let cancelled = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Err(GiveUpReason::Cancelled))
+        .count();
+    assert_eq!(cancelled, 9);
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.accepted(), stats.succeeded(), stats.gave_up()),
+        (11, 2, 9)
+    );
+}
+
+#[test]
+fn a_cancelled_job_is_not_retried_and_keeps_its_last_error() {
+    let pool = pool(1);
+    let hourly = RetryPolicy::fixed(ms(3_600_000)).unlimited();
+    let mut batch = pool
+        .batch([()], |_| Err::<(), _>("busy"))
+        .retry(hourly)
+        .as_completed();
+    while batch.progress().retries() == 0 && pool.stats().unsettled() < 1 {
+        let _ = batch.next_timeout(ms(1));
+    }
+    // Wait until the job is parked: then its worker is free for another one.
+    pool.submit(|| Ok::<_, ()>(())).wait().unwrap();
+    batch.cancel();
+    let give_up = batch.next().unwrap().into_result().unwrap_err();
+    assert_eq!(
+        (give_up.reason(), give_up.attempts()),
+        (GiveUpReason::Cancelled, 1)
+    );
+    assert_eq!(give_up.into_error(), Some("busy"));
+    assert!(batch.next().is_none());
+}
+
+#[test]
+fn dropping_the_iterator_early_drops_what_has_not_begun_and_leaks_nothing() {
+    let live = Live::new();
+    let pool = pool(2);
+    let (gate, keeper) = gate();
+    let (inputs, function) = (live.clone(), live.clone());
+    let items = (0..1_000).map(move |_| inputs.clone());
+    let mut batch = pool
+        .batch(items, move |input: &Live| {
+            let _ = &function;
+            gate.pass();
+            Ok::<_, ()>(input.clone())
+        })
+        .window(50)
+        .as_completed();
+    // Nothing settles, so this fills the window.
+    while batch.progress().accepted() < 50 {
+        assert!(batch.next_timeout(ms(1)).is_err());
+    }
+    keeper.await_arrivals(2);
+    drop(batch);
+    // Two inputs are with the running attempts, and the function.
+    assert_eq!(live.others(), 3);
+    keeper.let_through(2);
+    pool.shutdown();
+    assert_eq!(live.others(), 0);
+    let stats = pool.stats();
+    assert_eq!(
+        (stats.accepted(), stats.succeeded(), stats.gave_up()),
+        (50, 2, 48)
+    );
+}
+
+#[test]
+fn each_result_is_freed_as_soon_as_it_is_taken() {
+    let live = Live::new();
+    let template = live.clone();
+    let pool = pool(2);
+    let batch = pool
+        .batch(0..1_000, move |_| Ok::<_, ()>(template.clone()))
+        .window(8);
+    for done in batch {
+        drop(done);
+        assert!(live.others() <= 1 + 8);
+    }
+    // The function goes with the last worker that helps the batch.
+    pool.shutdown();
+    assert_eq!(live.others(), 0);
+}
+
+#[test]
+fn a_panicking_input_reaches_the_caller_and_the_batch_goes_on() {
+    let pool = pool(2);
+    let mut pulls = 0;
+    let input = std::iter::from_fn(move || {
+        pulls += 1;
+        assert!(pulls != 6, "the sixth pull");
+        (pulls <= 10).then_some(pulls)
+    });
+    let mut batch = pool.batch(input, |n| Ok::<_, ()>(*n)).as_completed();
+    let mut seen = Vec::new();
+    let mut panics = 0;
+    loop {
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batch.next())) {
+            Ok(Some(done)) => seen.push(*done.input()),
+            Ok(None) => break,
+            Err(_) => panics += 1,
+        }
+    }
+    seen.sort();
+    assert_eq!((panics, seen), (1, vec![1, 2, 3, 4, 5, 7, 8, 9, 10]));
+}
+
+#[test]
+fn an_input_may_use_the_pool_itself() {
+    let pool = pool(1);
+    let input = (0..50).map(|n| pool.submit(move || Ok::<_, ()>(n)).wait().unwrap());
+    let report = pool.batch(input, |n| Ok::<_, ()>(*n)).window(3).run();
+    assert_eq!(report.succeeded().len(), 50);
+}
+
+#[test]
+fn names_reach_the_attempt_and_a_name_function_that_panics_is_contained() {
+    let pool = pool(2);
+    let name = |n: &u32| {
+        if *n == 1 {
+            panic!("no name")
+        } else {
+            format!("job-{n}")
+        }
+    };
+    let report = pool
+        .batch(0..3, |_| {
+            Ok::<_, ()>(Attempt::current().job_name().map(String::from))
+        })
+        .name(name)
+        .run();
+    let names: Vec<_> = report
+        .succeeded()
+        .iter()
+        .map(|(_, name)| name.as_deref())
+        .collect();
+    assert_eq!(names, [Some("job-0"), None, Some("job-2")]);
+}
+
+#[test]
+fn the_last_attempt_knows_that_it_is_the_last() {
+    let pool = pool(1);
+    let last = |_: &()| match Attempt::current() {
+        attempt if attempt.is_last() => Ok(attempt.number()),
+        _ => Err(()),
+    };
+    let report = pool
+        .batch([()], last)
+        .retry(RetryPolicy::immediate().max_attempts(7))
+        .run();
+    assert_eq!(report.succeeded(), [(0, 7)]);
+    let never = pool
+        .batch([()], |_| Ok::<_, ()>(Attempt::current().is_last()))
+        .retry(RetryPolicy::never())
+        .run();
+    assert_eq!(never.succeeded(), [(0, true)]);
+}
+
+#[test]
+fn neither_inputs_nor_results_need_be_sync_or_clone() {
+    let pool = pool(2);
+    let inputs: Vec<std::cell::Cell<u32>> = vec![std::cell::Cell::new(1)];
+    let run = |n: &std::cell::Cell<u32>| {
+        n.set(n.get() + 1);
+        if n.get() < 4 {
+            Err(())
+        } else {
+            Ok(std::cell::Cell::new(n.get()))
+        }
+    };
+    let report = pool.batch(inputs, run).run();
+    assert_eq!(report.succeeded()[0].1.get(), 4);
+}
