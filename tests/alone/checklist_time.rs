@@ -1,4 +1,5 @@
-//! Delays by the wall clock: the properties of the checklist that no other test shows, each by its number in `CHECKLIST.md`.
+//! Delays by the wall clock: the properties of the checklist that no other test shows, each by its number in `CHECKLIST.md`; and how late a
+//! timer is. `RP_TIMERS=100000` has as many of them.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -67,4 +68,38 @@ fn p45_delays_that_overflow_neither_come_due_nor_hold_back_what_is_due() {
             assert_eq!(pool.shutdown_now().gave_up(), 2);
         }
     }
+}
+
+/// How late the last percent of so many timers is, of a pool with nothing else to do; none is early.
+fn lateness(timers: usize) -> Duration {
+    const AT_ONCE: usize = 100;
+    let pool = pool(2);
+    let mut late = Vec::with_capacity(timers);
+    for _ in 0..timers / AT_ONCE {
+        let handles: Vec<_> = (0..AT_ONCE as u64)
+            .map(|n| {
+                // From 0 to 50 ms, in no order.
+                let delay = Duration::from_micros(n * 37 % 100 * 505);
+                let due = Instant::now() + delay;
+                let job = pool.job(move || Ok::<_, ()>((due, Instant::now())));
+                job.delay(delay).submit()
+            })
+            .collect();
+        for handle in handles {
+            let (due, begun) = handle.wait().unwrap();
+            assert!(begun >= due, "{:?} early", due - begun);
+            late.push(begun - due);
+        }
+    }
+    late.sort_unstable();
+    late[late.len() * 99 / 100]
+}
+
+#[test]
+fn no_timer_is_early_and_of_a_hundred_one_at_most_is_two_milliseconds_late() {
+    const LATE: Duration = Duration::from_millis(2);
+    let timers = std::env::var("RP_TIMERS").map_or(1_000, |text| text.parse().unwrap());
+    let late = at_best(LATE, || lateness(timers));
+    println!("of {timers} timers, 99 % are less than {late:?} late");
+    assert!(late <= LATE, "{late:?}");
 }

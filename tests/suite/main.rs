@@ -12,6 +12,7 @@ mod checklist_outcome;
 mod compile_fail;
 mod conservation;
 mod contention;
+mod endings;
 mod faults;
 mod faults_of_load;
 mod finished;
