@@ -1,10 +1,10 @@
 //! What a worker takes out of the queue in one go while jobs are tiny: its pocket.
 //!
 //! With a visit to the lane after each job, workers with tiny jobs would meet at the lane's lock all the time. A pocket has a lock of
-//! its own, which nobody else wants as a rule: its worker puts a success into it and takes the next job out, and goes to the lane
-//! once it is empty.
+//! its own, which nobody else wants as a rule: its worker puts a success, or a job that is to be retried at once, into it and takes the next job out, and goes to
+//! the lane once it is empty.
 //!
-//! A job in a pocket is still queued, and a success still to be delivered, so both can be taken back by anybody who has the lane's
+//! A job in a pocket is still queued, and a success still to be delivered, so all can be taken back by anybody who has the lane's
 //! lock, which comes first where both are held:
 //!
 //! - *Nothing is held back.* The iterator gathers successes out of the pockets at each visit that finds nothing else settled. Before it
@@ -14,7 +14,7 @@
 //!   recalls those that were filled [`STALE`] ago, by the last reading of its worker's clock: a job that turned out long sits on them, say.
 //! - *Nothing begins that is not to begin.* Whoever ends the batch recalls all pockets under the same hold of the lane's lock.
 //!
-//! Invariant: pockets are filled under the lane's lock, and a success is put in only where a job is taken out; so a pocket that was
+//! Invariant: pockets are filled under the lane's lock, and something is put in only where a job is taken out; so a pocket that was
 //! recalled stays empty until its worker visits the lane.
 
 use std::collections::VecDeque;
@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use super::{Queued, Settled, State};
 use crate::clock::Nanos;
 use crate::give_up::Record;
+use crate::judge::Outcome;
 use crate::sync::{Arc, Mutex, MutexGuard, Padded};
 
 /// The most jobs in a pocket. With 32 the lane's lock is a small part of an empty job's cost; at 2 µs for a tiny job they take 64 µs.
@@ -37,6 +38,8 @@ pub(crate) type SharedPocket<I, T, E> = Arc<Pocket<I, T, E>>;
 struct Contents<I, T, E> {
     queued: VecDeque<Queued<I, E>>,
     settled: VecDeque<Settled<I, T, E>>,
+    /// To be retried at once: they go to the back of the queue at the next visit.
+    failed: VecDeque<Queued<I, E>>,
     /// Settled jobs whose time is known.
     timed: usize,
     /// Attempts that were begun after the first, of jobs out of here.
@@ -54,28 +57,38 @@ impl<I, T, E> Pocket<I, T, E> {
         Self(Padded::new(Mutex::new(Contents {
             queued: VecDeque::new(),
             settled: VecDeque::new(),
+            failed: VecDeque::new(),
             timed: 0,
             retries: 0,
         })))
     }
 
-    /// Puts the success of a job in and takes the next job out; without one the value comes back. The record of the job, which is given out,
-    /// is to be dropped without a lock: there are errors in it.
+    /// Puts a job in that has succeeded or is to be retried at once, and takes the next job out; without one, or after another outcome, that
+    /// comes back. The record of a job that has succeeded is given out, to be dropped without a lock: there are errors in it.
     #[inline(always)]
     pub(crate) fn exchange(
         &self,
         job: &mut Queued<I, E>,
-        value: T,
+        outcome: Outcome<T>,
         now: Option<Nanos>,
-    ) -> Result<Option<Box<Record<E>>>, T> {
+    ) -> Result<Option<Box<Record<E>>>, Outcome<T>> {
+        if !matches!(outcome, Outcome::Succeeded(_) | Outcome::Retry(None, _)) {
+            return Err(outcome);
+        }
         let mut contents = self.0.lock();
         let Some(next) = contents.next() else {
-            return Err(value);
+            return Err(outcome);
         };
         let mut done = std::mem::replace(job, next);
-        let record = done.record.take();
-        let success = done.succeed_after(record.as_deref(), value);
-        contents.settled.push_back(success);
+        let record = if let Outcome::Succeeded(value) = outcome {
+            let record = done.record.take();
+            let success = done.succeed_after(record.as_deref(), value);
+            contents.settled.push_back(success);
+            record
+        } else {
+            contents.failed.push_back(done);
+            None
+        };
         if let Some(now) = now {
             let from = contents.timed;
             let untimed = contents.settled.range_mut(from..);
@@ -144,7 +157,7 @@ impl<I, T, E> State<I, T, E> {
         }
     }
 
-    /// Takes the successes out of all pockets.
+    /// Takes out of all pockets what their workers have put in.
     pub(super) fn gather(&mut self) {
         for place in 0..self.filled.len() {
             if self.pocketed > 0 {
@@ -154,7 +167,7 @@ impl<I, T, E> State<I, T, E> {
         }
     }
 
-    /// Takes the successes out of one pocket.
+    /// Takes out of one pocket what its worker has put in.
     #[inline]
     pub(super) fn gather_one(&mut self, pocket: &Pocket<I, T, E>) {
         if self.pocketed > 0 {
@@ -164,11 +177,12 @@ impl<I, T, E> State<I, T, E> {
 
     #[inline]
     fn gather_from(&mut self, contents: &mut MutexGuard<'_, Contents<I, T, E>>) {
-        let settled = contents.settled.len();
-        self.running -= settled;
-        self.pocketed -= settled;
+        let (settled, failed) = (contents.settled.len(), contents.failed.len());
+        self.running -= settled + failed;
+        self.pocketed -= settled + failed;
         self.succeeded += settled as u64;
         self.settled.append(&mut contents.settled);
+        self.queued.extend(contents.failed.drain(..));
         self.retries += std::mem::take(&mut contents.retries);
         contents.timed = 0;
     }

@@ -90,21 +90,19 @@ where
         now: Option<Nanos>,
         turn: &Turn<'_, I, T, E>,
     ) -> After<I, E> {
-        let outcome = match (outcome, turn.usable()) {
-            (Outcome::Succeeded(value), Some(pocket)) => {
-                match pocket.exchange(&mut job, value, now) {
-                    Ok(errors) => {
-                        post.set_holding(true);
-                        drop(errors);
-                        if self.core.is_awaited() {
-                            self.core.deliver(pocket);
-                        }
-                        return After::Job(job);
+        let outcome = match turn.usable() {
+            None => outcome,
+            Some(pocket) => match pocket.exchange(&mut job, outcome, now) {
+                Err(outcome) => outcome,
+                Ok(errors) => {
+                    post.set_holding(true);
+                    drop(errors);
+                    if self.core.is_awaited() {
+                        self.core.deliver(pocket);
                     }
-                    Err(value) => Outcome::Succeeded(value),
+                    return After::Job(job);
                 }
-            }
-            (outcome, _) => outcome,
+            },
         };
         let ran = self.follow(job, outcome);
         if !post.has_token() {

@@ -124,3 +124,50 @@ fn pockets_against_a_job_that_waits() {
         assert_settled(&pool, u64::from(JOBS) + 1, 0);
     });
 }
+
+#[test]
+fn pockets_with_failures_against_a_cancel() {
+    let sides = ["none begun", "some retried", "none retried", "all done"];
+    explore("tiny jobs, retries and cancel", &sides, |sides| {
+        let pool = pool(2);
+        let calls = Arc::new(AtomicU32::new(0));
+        let batch = pool.batch(std::iter::empty(), {
+            let calls = Arc::clone(&calls);
+            move |n: &u32| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                match (n % 2, Attempt::current().number()) {
+                    (1, 1) => Err(()),
+                    _ => Ok(*n),
+                }
+            }
+        });
+        let mut completed = batch.as_completed();
+        completed.extend(0..JOBS);
+        completed.cancel();
+        let outcomes: Vec<_> = completed.by_ref().collect();
+        let calls = calls.load(Ordering::SeqCst);
+        let attempts: u32 = outcomes.iter().map(Completion::attempts).sum();
+        assert_eq!(calls, attempts, "an attempt was lost, or told twice");
+        let mut inputs: Vec<_> = outcomes.iter().map(|done| *done.input()).collect();
+        inputs.sort_unstable();
+        assert!(inputs.into_iter().eq(0..JOBS));
+        for done in &outcomes {
+            let wanted = match done.result() {
+                Ok(_) => 1 + done.input() % 2..=1 + done.input() % 2,
+                Err(_) => 0..=done.input() % 2,
+            };
+            assert!(wanted.contains(&done.attempts()), "{done:?}");
+        }
+        let succeeded = outcomes.iter().filter(|done| done.result().is_ok()).count();
+        let retried = outcomes.iter().any(|done| done.attempts() == 2);
+        sides.saw(match (calls, succeeded) {
+            (0, _) => "none begun",
+            (_, all) if all == outcomes.len() => "all done",
+            _ if retried => "some retried",
+            _ => "none retried",
+        });
+        drop((outcomes, completed));
+        pool.shutdown();
+        assert_settled(&pool, succeeded as u64, u64::from(JOBS) - succeeded as u64);
+    });
+}

@@ -1,10 +1,11 @@
 //! Workers take tiny jobs several at a time. Nobody may notice: one of them that turns out long keeps nothing else back.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
 
 use crate::common::{Live, gate, ms, pool};
-use retry_pool::{Completion, GiveUpReason, JobState, RetryPool};
+use retry_pool::{Attempt, Completion, GiveUpReason, JobState, RetryPolicy, RetryPool};
 
 /// The job that turns out long. Before it there are enough for workers to see that jobs are tiny.
 const LONG: u32 = 500;
@@ -248,4 +249,37 @@ fn pulled_before_delivery(first: u32) -> u64 {
 fn a_success_is_delivered_while_more_inputs_are_pulled_slowly() {
     let most = (500..512).map(pulled_before_delivery).max();
     assert!(most < Some(20), "{most:?} inputs were pulled before");
+}
+
+#[test]
+fn a_long_job_keeps_the_retry_of_the_job_before_it_from_no_other_worker() {
+    for first in LONG..LONG + 20 {
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(Some(told));
+        let failed_on = OnceLock::new();
+        let retried_on = RetryPool::builder().threads(2).scope(|scoped| {
+            let batch = scoped.batch(0..2_000, |n: &u32| {
+                let here = thread::current().id();
+                if *n == first && Attempt::current().number() == 1 {
+                    failed_on.set(here).unwrap();
+                    return Err(());
+                }
+                if *n == first {
+                    tell.send(here).unwrap();
+                } else if failed_on.get() == Some(&here)
+                    && let Some(told) = told.lock().unwrap().take()
+                {
+                    // The next job on the worker that has seen the failure takes as long as the retry.
+                    return Ok(told.recv_timeout(ms(10_000)).ok());
+                }
+                Ok(None)
+            });
+            let retrying = batch.retry(RetryPolicy::immediate());
+            let results = retrying.as_completed().map(|done| done.into_result());
+            results.filter_map(|result| result.unwrap()).next()
+        });
+        let retried_on = retried_on.unwrap();
+        assert!(retried_on.is_some(), "the retry was kept back");
+        assert_ne!(retried_on.as_ref(), failed_on.get());
+    }
 }
