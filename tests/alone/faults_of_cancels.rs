@@ -64,10 +64,7 @@ const REST: usize = 64;
 #[test]
 fn what_the_timer_keeps_of_cancelled_jobs_is_no_more_than_what_waits() {
     const WAITING: usize = 1_000;
-    let (rounds, jobs) = match cfg!(debug_assertions) {
-        true => (3, 20_000),
-        false => (10, 100_000),
-    };
+    let (rounds, jobs) = (10, 100_000);
     let live = Live::new();
     let pool = pool(1);
     let hourly = RetryPolicy::fixed(HOUR);

@@ -21,11 +21,7 @@ fn come_and_go(pools: usize) {
 
 #[test]
 fn pools_that_come_and_go_leave_no_thread_and_no_memory_behind() {
-    let pools = if cfg!(debug_assertions) {
-        2_000
-    } else {
-        10_000
-    };
+    let pools = 10_000;
     let before = threads();
     come_and_go(pools / 10);
     eventually("no thread left", || threads() <= before);
