@@ -275,7 +275,7 @@ fn a_long_job_keeps_the_retry_of_the_job_before_it_from_no_other_worker() {
                 Ok(None)
             });
             let retrying = batch.retry(RetryPolicy::immediate());
-            let results = retrying.as_completed().map(|done| done.into_result());
+            let results = retrying.as_completed().map(Completion::into_result);
             results.filter_map(|result| result.unwrap()).next()
         });
         let retried_on = retried_on.unwrap();
