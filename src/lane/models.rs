@@ -4,6 +4,8 @@
 use super::*;
 use crate::cancel::CancelToken;
 use crate::crew::Settings;
+use crate::give_up::Record;
+use crate::judge::Outcome;
 use crate::observe::Watcher;
 use crate::permits::Permits;
 use crate::policy::RetryPolicy;
@@ -96,37 +98,41 @@ impl Bench {
     /// Runs a job and takes the next one, by the pocket where that will do.
     fn step(&self, mut job: Queued<u32, ()>, turn: &Turn<'_, u32, u32, ()>) -> After<u32, ()> {
         let input = *job.input.get();
-        if let Some(pocket) = turn.pocket
-            && succeeds(&job)
-            && pocket.exchange(&mut job, input, None).is_ok()
-        {
-            if self.core.is_awaited() {
-                self.core.deliver(pocket);
-            }
-            if self.slow {
-                self.sides.saw("by a pocket");
-                while !self.delivered.lock().contains(&input) {
-                    self.heard.park(None);
+        let mut outcome = try_once(&mut job);
+        let succeeds = matches!(outcome, Outcome::Succeeded(_));
+        if let Some(pocket) = turn.pocket {
+            outcome = match pocket.exchange(&mut job, outcome, None) {
+                Err(outcome) => outcome,
+                Ok(_) => {
+                    if self.core.is_awaited() {
+                        self.core.deliver(pocket);
+                    }
+                    if self.slow && succeeds {
+                        self.sides.saw("by a pocket");
+                        while !self.delivered.lock().contains(&input) {
+                            self.heard.park(None);
+                        }
+                    }
+                    return After::Job(job);
                 }
-            }
-            return After::Job(job);
+            };
         }
-        self.core.exchange(run(job), None, turn).0
+        let ran = match outcome {
+            Outcome::Succeeded(value) => Ran::Settled(job.succeed(value)),
+            _ => Ran::Retry(job),
+        };
+        self.core.exchange(ran, None, turn).0
     }
 }
 
 /// An odd input fails at first.
-fn succeeds(job: &Queued<u32, ()>) -> bool {
-    job.record.is_some() || job.input.get().is_multiple_of(2)
-}
-
-fn run(mut job: Queued<u32, ()>) -> Ran<u32, u32, ()> {
-    if !succeeds(&job) {
-        job.record = Some(crate::give_up::Record::new());
-        return Ran::Retry(job);
-    }
+fn try_once(job: &mut Queued<u32, ()>) -> Outcome<u32> {
     let input = *job.input.get();
-    Ran::Settled(job.succeed(input))
+    if job.record.is_none() && !input.is_multiple_of(2) {
+        job.record = Some(Record::new());
+        return Outcome::Retry(None, 0);
+    }
+    Outcome::Succeeded(input)
 }
 
 /// Runs inputs 1, 2, … in a window, by as many workers as that.
