@@ -19,7 +19,7 @@ fn a_million_parked_retries_cost_at_most_two_hundred_bytes_each() {
         counter.fetch_add(1, Ordering::Relaxed);
         Err::<(), u32>(7)
     };
-    let hourly = RetryPolicy::exponential(Duration::from_secs(3_600));
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
     let mut batch = pool
         .batch(0..JOBS as u32, fail)
         .retry(hourly)
