@@ -1,7 +1,7 @@
 //! What of a supervisor is measured by the clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -227,7 +227,8 @@ fn a_shutdown_without_grace_returns_at_once_and_tells_everybody() {
 #[test]
 fn a_child_whose_heart_stops_is_replaced_by_the_rules() {
     let hung = Arc::new(AtomicBool::new(false));
-    let once = Arc::clone(&hung);
+    let beats = Arc::new(AtomicUsize::new(0));
+    let (once, beaten) = (Arc::clone(&hung), Arc::clone(&beats));
     let (gate, keeper) = gate();
     let options = hot().heartbeat(ms(100)).max_consecutive(1);
     let supervisor = Supervisor::builder()
@@ -240,7 +241,10 @@ fn a_child_whose_heart_stops_is_replaced_by_the_rules() {
             }
             for _ in 0..40 {
                 attempt.beat();
-                attempt.sleep(ms(5));
+                if !attempt.sleep(ms(5)) {
+                    break;
+                }
+                beaten.fetch_add(1, SeqCst);
             }
             attempt.sleep(Duration::MAX);
             Ok(())
@@ -260,6 +264,10 @@ fn a_child_whose_heart_stops_is_replaced_by_the_rules() {
     let status = supervisor.child("fragile").unwrap();
     assert_eq!((status.state(), status.starts()), (ChildState::GaveUp, 2));
     assert_eq!(status.errors().len(), 2);
+    assert!(
+        beats.load(SeqCst) > 10,
+        "told to stop though it was beating"
+    );
 }
 
 #[test]

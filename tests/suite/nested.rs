@@ -51,7 +51,9 @@ fn jobs_wait_for_jobs_twelve_deep_on_one_worker() {
 fn jobs_wait_for_jobs_in_a_pool_of_capacity_one() {
     let pool = bounded(1, 1);
     for _ in 0..50 {
-        assert_eq!(nest(&pool, 3).wait().unwrap(), 3);
+        // One for each that waits. That of a submitter, who lends its permit for a moment, may be on its way out still.
+        let spares = nest(&pool, 3).wait().unwrap();
+        assert!((3..=6).contains(&spares), "{spares} spares");
         until_spares_are_gone(&pool);
     }
 }

@@ -283,3 +283,20 @@ fn a_long_job_keeps_the_retry_of_the_job_before_it_from_no_other_worker() {
         assert_ne!(retried_on.as_ref(), failed_on.get());
     }
 }
+
+#[test]
+fn retries_of_tiny_jobs_are_counted_by_their_batch_and_by_the_pool() {
+    let pool = pool(2);
+    let batch = pool.batch(0..10_000, |n: &u32| {
+        match (n % 10, Attempt::current().number()) {
+            (3, 1) => Err(()),
+            _ => Ok(()),
+        }
+    });
+    let mut completed = batch.as_completed();
+    assert_eq!(completed.by_ref().count(), 10_000);
+    let progress = completed.progress();
+    assert_eq!((progress.retries(), progress.succeeded()), (1_000, 10_000));
+    let stats = pool.stats();
+    assert_eq!((stats.retries(), stats.succeeded()), (1_000, 10_000));
+}
