@@ -73,6 +73,8 @@ pub(crate) struct State {
     /// Threads that have not ended, the timer's included.
     alive: usize,
     stuck: usize,
+    /// Places of stuck workers that stay empty, since too many are stuck, until one comes back.
+    vacant: usize,
     /// A worker runs that was started for what is urgent.
     errand: bool,
     pub(crate) stopped: bool,
@@ -119,6 +121,7 @@ impl Roster {
             available: 0,
             alive: 0,
             stuck: 0,
+            vacant: 0,
             errand: false,
             stopped: false,
             past: Stats::default(),
@@ -380,8 +383,9 @@ impl Roster {
         if !has_one {
             state.available -= 1;
         }
-        let allowed = state.stuck <= self.max_stuck && !state.stopped;
-        let wanted = allowed && state.available < self.threads;
+        let lacks = state.lacks(self.threads) && !state.stopped;
+        let wanted = lacks && state.stuck <= self.max_stuck;
+        state.vacant += usize::from(lacks && !wanted);
         drop(state);
         self.changed.notify_all();
         Stuck {
@@ -403,7 +407,9 @@ impl Roster {
         let mut state = self.lock();
         post.set_stuck(false);
         state.stuck -= 1;
-        let wanted = state.available < self.threads && !state.stopped;
+        let vacant = state.vacant > 0;
+        state.vacant -= usize::from(vacant);
+        let wanted = (vacant || state.lacks(self.threads)) && !state.stopped;
         state.available += usize::from(wanted);
         wanted
     }
@@ -457,8 +463,18 @@ impl State {
         self.posts[post.number] = None;
     }
 
+    /// Are there fewer workers than there may be?
+    fn lacks(&self, threads: usize) -> bool {
+        self.available + self.vacant < threads
+    }
+
+    /// Are there more?
+    fn has_too_many(&self, threads: usize) -> bool {
+        self.available + self.vacant > threads
+    }
+
     fn has_surplus(&self, threads: usize, post: &Post) -> bool {
-        post.role != Role::Regular && self.available > threads
+        post.role != Role::Regular && self.has_too_many(threads)
     }
 }
 

@@ -226,7 +226,7 @@ impl Post {
                 self.lends.store(true, Ordering::Relaxed);
                 self.roster.permits.release(1);
             }
-            state.available < self.roster.threads && !state.stopped
+            state.lacks(self.roster.threads) && !state.stopped
         };
         if replace
             && let Err(error) = self.roster.recruit(Role::Spare)
@@ -268,7 +268,7 @@ impl Drop for Away<'_> {
                 return;
             }
             state.available += 1;
-            if state.available <= roster.threads {
+            if !state.has_too_many(roster.threads) {
                 return;
             }
             // A spare that sleeps is to look up and leave.

@@ -231,6 +231,42 @@ fn no_more_stuck_workers_are_replaced_than_max_stuck_says_and_the_pool_recovers(
 }
 
 #[test]
+fn nobody_takes_the_place_of_a_stuck_worker_beyond_max_stuck() {
+    let pool = RetryPool::builder()
+        .threads(1)
+        .max_stuck(0)
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    let hangs: Vec<Hang> = (0..5).map(|_| Hang::default()).collect();
+    let mut handles: Vec<_> = hangs
+        .iter()
+        .map(|hang| {
+            let held = hang.clone();
+            let job = pool.job(move || {
+                held.hang();
+                Ok::<_, ()>(())
+            });
+            job.attempt_timeout(ms(50)).submit()
+        })
+        .collect();
+    // Who is started to settle it leaves after that, and begins none of the others.
+    assert!(handles.remove(0).wait().is_err());
+    until("who has settled it has left", || {
+        let stats = pool.stats();
+        (stats.stuck_threads(), stats.spare_threads()) == (1, 0)
+    });
+    let queued = |job: &JobHandle<(), ()>| job.state() == JobState::Queued;
+    assert!(handles.iter().all(queued));
+    hangs.iter().for_each(Hang::open);
+    for handle in handles {
+        handle.wait().unwrap();
+    }
+    assert_eq!(pool.stats().stuck_threads(), 0);
+    assert!(adds_up(&pool));
+}
+
+#[test]
 fn what_an_abandoned_attempt_returns_is_dropped_and_its_panic_contained() {
     let pool = named(1, "late");
     let live = Live::new();
