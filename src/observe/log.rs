@@ -120,3 +120,120 @@ impl std::fmt::Display for Child<'_> {
         write!(f, "{}: child {}", self.0.supervisor(), self.0.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use ::log::{Log, Metadata, Record};
+
+    use super::*;
+
+    thread_local! {
+        static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Keeps what the current thread writes.
+    struct Lines;
+
+    impl Log for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let line = format!("{} {}", record.level(), record.args());
+            LINES.with(|lines| lines.borrow_mut().push(line));
+        }
+
+        fn flush(&self) {}
+    }
+
+    fn observer() -> LogObserver {
+        // Another test may have set it.
+        let _ = ::log::set_logger(&Lines);
+        ::log::set_max_level(::log::LevelFilter::Trace);
+        LogObserver::new()
+    }
+
+    /// What the current thread has written since it was last asked.
+    #[track_caller]
+    fn wrote(expected: &[&str]) {
+        assert_eq!(LINES.take(), expected);
+    }
+
+    #[test]
+    fn each_step_of_a_job_is_a_line_at_its_level() {
+        let observer = observer();
+        let job = JobEvent {
+            batch: Some(2),
+            number: 7,
+            name: Some("fetch"),
+            attempts: 3,
+        };
+        observer.job_accepted(&job);
+        observer.attempt_started(&job);
+        wrote(&[
+            "TRACE batch 2 job 7 (fetch): accepted",
+            "TRACE batch 2 job 7 (fetch): attempt 3",
+        ]);
+        let failure = |error, next| FailureEvent { error, next };
+        let delay = Duration::from_millis(20);
+        observer.attempt_failed(&job, &failure(Some("lost"), Ok(Duration::ZERO)));
+        observer.attempt_failed(&job, &failure(Some("lost"), Ok(delay)));
+        observer.attempt_failed(&job, &failure(None, Err(GiveUpReason::Permanent)));
+        wrote(&[
+            "WARN batch 2 job 7 (fetch): attempt 3 failed, retried now: lost",
+            "WARN batch 2 job 7 (fetch): attempt 3 failed, retried in 20.0ms: lost",
+            "WARN batch 2 job 7 (fetch): attempt 3 failed: an error without a text",
+        ]);
+        observer.job_settled(&job, Ok(()));
+        observer.job_settled(&job, Err(GiveUpReason::AttemptsExhausted));
+        wrote(&[
+            "TRACE batch 2 job 7 (fetch): succeeded at attempt 3",
+            "ERROR batch 2 job 7 (fetch): gave up after 3 attempts: attempts exhausted",
+        ]);
+    }
+
+    #[test]
+    fn each_step_of_a_worker_or_a_child_is_a_line_at_its_level() {
+        let observer = observer();
+        let worker = |replaced| WorkerEvent {
+            number: 4,
+            spare: false,
+            replaced,
+        };
+        observer.worker_started(&worker(false));
+        observer.worker_stuck(&worker(true));
+        observer.worker_stuck(&worker(false));
+        observer.worker_stopped(&worker(false));
+        wrote(&[
+            "DEBUG worker 4 started",
+            "WARN worker 4 is stuck and was replaced",
+            "WARN worker 4 is stuck and was not replaced: the pool is one short",
+            "DEBUG worker 4 stopped",
+        ]);
+
+        let child = ChildEvent {
+            supervisor: "root",
+            name: "web",
+            start: 5,
+            error: Some("lost"),
+            delay: Some(Duration::from_millis(20)),
+        };
+        observer.child_started(&child);
+        observer.child_failed(&child);
+        observer.child_restarting(&child);
+        observer.child_gave_up(&child);
+        observer.child_completed(&child);
+        observer.child_stopped(&child);
+        wrote(&[
+            "INFO root: child web: start 5",
+            "WARN root: child web: start 5 failed: lost",
+            "INFO root: child web: restarted in 20.0ms",
+            "ERROR root: child web: gave up at start 5: lost",
+            "INFO root: child web: completed",
+            "INFO root: child web: stopped",
+        ]);
+    }
+}
