@@ -311,6 +311,39 @@ mod tests {
     }
 
     #[test]
+    fn a_backoff_has_a_name() {
+        let names = [
+            Backoff::Immediate,
+            Backoff::Fixed(1_000_000),
+            Backoff::Linear(1_000_000),
+            Backoff::Fibonacci(1_000_000),
+            Backoff::Decorrelated(1_000_000),
+        ]
+        .map(|backoff| backoff.to_string());
+        let expected = [
+            "immediate",
+            "fixed 1ms",
+            "linear 1ms",
+            "fibonacci 1ms",
+            "decorrelated 1ms",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_jitter_has_a_name() {
+        let names = [
+            Jitter::None,
+            Jitter::Full,
+            Jitter::Equal,
+            Jitter::Proportional(0.2),
+        ]
+        .map(|jitter| jitter.to_string());
+        let expected = ["no jitter", "full jitter", "equal jitter", "jitter of 0.2"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
     fn the_draw_depends_on_seed_job_and_attempt() {
         let base = mix(1, 2, 3);
         assert_eq!(base, mix(1, 2, 3));

@@ -203,6 +203,14 @@ mod tests {
             after(&policy, Duration::MAX),
             Err(GiveUpReason::ElapsedExhausted)
         );
+        let longest = RetryPolicy::LONGEST_HINT;
+        assert_eq!(after(&policy, longest), Ok(nanos(longest)));
+        assert_eq!(
+            after(&policy, longest + ms(1)),
+            Err(GiveUpReason::ElapsedExhausted)
+        );
+        let patient = policy.clone().max_elapsed(Duration::MAX);
+        assert_eq!(after(&patient, hours), Ok(nanos(hours)));
         assert_eq!(after(&policy.clone().max_hint(ms(70)), hours), Ok(70 * MS));
         let limited = policy.max_elapsed(ms(60));
         assert_eq!(after(&limited, ms(55)), Ok(55 * MS));

@@ -429,6 +429,7 @@ mod tests {
             RetryPolicy::immediate()
                 .unlimited()
                 .budget(RetryBudget::default()),
+            exponential().multiplier(1.0).max_delay(ms(1)),
         ] {
             assert_eq!(accepted.validate(), Ok(()));
         }
