@@ -223,6 +223,13 @@ mod tests {
         assert_eq!(restarts(&options, 30 * SEC), 1_000);
         assert_eq!([in_a_row(4, 9, 10), in_a_row(4, 10, 10)], [5, 1]);
         assert_eq!(in_a_row(u32::MAX, 0, 10), u32::MAX);
+        // Also one that is not judged, since it was told to stop.
+        let (settings, mut record) = (settings(&options), Record::default());
+        record.judge(&settings, &failed(0));
+        record.note(&settings, &failed(30 * SEC - 1));
+        assert_eq!(record.consecutive(), 1);
+        record.note(&settings, &failed(30 * SEC));
+        assert_eq!(record.consecutive(), 0);
     }
 
     #[test]

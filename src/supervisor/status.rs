@@ -242,6 +242,24 @@ mod tests {
     }
 
     #[test]
+    fn a_state_has_a_name_and_an_end() {
+        let due = Instant::now();
+        let states = [
+            (ChildState::Starting, "starting", false),
+            (ChildState::Running, "running", false),
+            (ChildState::Backoff { due }, "backoff", false),
+            (ChildState::Stopping, "stopping", false),
+            (ChildState::Stopped, "stopped", true),
+            (ChildState::Completed, "completed", true),
+            (ChildState::GaveUp, "gave up", true),
+        ];
+        for (state, name, terminal) in states {
+            assert_eq!((&*state.to_string(), state.is_terminal()), (name, terminal));
+        }
+        assert_eq!(format!("{:>8}", ChildState::Running), " running");
+    }
+
+    #[test]
     fn no_more_errors_are_kept_than_asked_for() {
         let mut history = History::default();
         for start in 1..=100 {

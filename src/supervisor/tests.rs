@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::child::{Child, Ward};
 use super::options::{ChildOptions, Restart, Strategy};
 use super::rules::{Ending, Span};
-use super::slot::{Phase, Slot, Wish};
+use super::slot::{After, Phase, Slot, Wish};
 use super::state::State;
 use super::status::ChildState;
+use crate::attempt::Attempt;
 use crate::clock::{Clock, Nanos};
 use crate::policy::RetryPolicy;
 
@@ -157,6 +158,7 @@ fn in_a_shutdown_each_holds_the_others_up_for_its_share_at_most() {
     assert_eq!(bench.turn(0).0, [2]);
     assert!(bench.turn(30 * MS - 1).0.is_empty());
     assert_eq!(bench.turn(30 * MS).0, [1]);
+    assert!(bench.turn(60 * MS - 1).0.is_empty());
     assert_eq!(bench.turn(60 * MS).0, [0]);
     for id in 0..3 {
         assert!(!bench.state.turn(99 * MS).over);
@@ -223,4 +225,43 @@ fn the_time_that_a_thread_takes_to_begin_is_no_silence() {
     assert!(bench.turn(7 * MS).0.is_empty());
     assert_eq!(bench.state.turn(8 * MS).next, Some(11 * MS));
     assert_eq!(bench.turn(11 * MS).0, [0]);
+}
+
+#[test]
+fn a_beat_is_a_sign_of_life_after_the_begin() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    let clock = bench.state.clock;
+    let slot = bench.state.slot(0).unwrap();
+    let run = slot.run(slot.generation).unwrap();
+    assert_eq!(run.last_sign(), Some(0));
+    let lifeline = run.lifeline.clone();
+    let before = clock.now();
+    assert!(before > 0);
+    let child = move || {
+        Attempt::supervise(lifeline);
+        Attempt::current().beat();
+    };
+    std::thread::spawn(child).join().unwrap();
+    assert!(run.last_sign().is_some_and(|sign| sign >= before));
+}
+
+#[test]
+fn a_child_has_run_since_it_began_or_until_its_heart_stopped() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    let clock = bench.state.clock;
+    bench.turn(0);
+    let slot = bench.state.slot(0).unwrap();
+    assert!(slot.status(&clock).uptime() > Duration::ZERO);
+    let run = slot.run(slot.generation).unwrap();
+    run.begun = None;
+    assert_eq!(run.uptime(7 * MS), 0);
+    run.begun = Some(2 * MS);
+    assert_eq!(run.uptime(7 * MS), 5 * MS);
+    run.after = Some(After::Judge(4 * MS));
+    assert_eq!(run.uptime(7 * MS), 2 * MS);
+    bench.fail(0, MS);
+    bench.turn(10 * MS);
+    let status = bench.state.slot(0).unwrap().status(&clock);
+    assert_eq!(status.uptime(), Duration::ZERO);
 }

@@ -295,3 +295,36 @@ impl Listener for Shared {
 pub(super) fn since(begun: Nanos, clock: &Clock) -> Duration {
     Duration::from_nanos(clock.now().saturating_sub(begun))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::child::Child;
+    use super::super::options::Strategy;
+    use super::super::slot::Wish;
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_not_wanted_any_more_is_skipped() {
+        type Mark = fn(&mut State);
+        let marks: [(Mark, bool); 4] = [
+            (|_| {}, true),
+            (|state| state.shutdown = Some(0), false),
+            (|state| state.slots[0].wish = Some(Wish::Stop), false),
+            (|state| state.slots[0].ward = None, false),
+        ];
+        for (mark, begins) in marks {
+            let clock = Clock::new();
+            let mut state = State::new(Strategy::OneForOne, false, clock);
+            let child = Child::new("child", || Ok::<_, String>(()));
+            state.slots.push(Slot::new(0, child.plan().unwrap()));
+            let start = state.turn(0).start.pop().unwrap();
+            mark(&mut state);
+            let name = Arc::from("supervisor");
+            let shared = Shared::new(name, state, clock, None, 0, Duration::ZERO);
+            assert_eq!(shared.begin(start.id, start.generation).is_some(), begins);
+            let mut state = shared.lock();
+            let run = state.slot(0).unwrap().run(start.generation).unwrap();
+            assert_eq!((run.begun.is_some(), run.ended.is_none()), (begins, begins));
+        }
+    }
+}
