@@ -267,6 +267,59 @@ fn nobody_takes_the_place_of_a_stuck_worker_beyond_max_stuck() {
 }
 
 #[test]
+fn a_worker_that_was_not_replaced_works_again_when_its_attempt_comes_back() {
+    let pool = RetryPool::builder()
+        .threads(2)
+        .max_stuck(0)
+        .retry(RetryPolicy::never())
+        .build()
+        .unwrap();
+    let hang = Hang::default();
+    let held = hang.clone();
+    let job = pool.job(move || {
+        held.hang();
+        Ok::<_, ()>(())
+    });
+    assert!(job.attempt_timeout(ms(50)).submit().wait().is_err());
+    hang.open();
+    until("it has come back", || pool.stats().stuck_threads() == 0);
+    let at_once = Arc::new(AtomicUsize::new(0));
+    let jobs = [(); 2].map(|()| {
+        let at_once = Arc::clone(&at_once);
+        pool.submit(move || {
+            at_once.fetch_add(1, Ordering::SeqCst);
+            until("both run", || at_once.load(Ordering::SeqCst) == 2);
+            Ok::<_, ()>(())
+        })
+    });
+    jobs.into_iter().for_each(|job| job.wait().unwrap());
+}
+
+#[test]
+fn a_late_value_that_panics_when_it_is_dropped_ends_no_worker() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a late value is dropped");
+        }
+    }
+    let pool = named(1, "bomb");
+    let hang = Hang::default();
+    let held = hang.clone();
+    let job = pool.job(move || {
+        held.hang();
+        Ok::<_, ()>(Bomb)
+    });
+    let job = job.attempt_timeout(ms(10)).retry(RetryPolicy::never());
+    assert!(job.submit().wait().is_err());
+    hang.open();
+    until("it has come back", || {
+        let stats = pool.stats();
+        (stats.stuck_threads(), stats.spare_threads()) == (0, 0)
+    });
+}
+
+#[test]
 fn what_an_abandoned_attempt_returns_is_dropped_and_its_panic_contained() {
     let pool = named(1, "late");
     let live = Live::new();
@@ -542,6 +595,28 @@ fn a_batch_that_ended_settles_a_stuck_job_at_its_limit_also_in_a_pool_that_drain
         }
         hang.open();
     }
+}
+
+#[test]
+fn an_attempt_of_a_batch_is_abandoned_at_its_limit_also_in_a_stopped_pool() {
+    let pool = pool(1);
+    let hang = Hang::default();
+    let (begun, begins) = mpsc::channel();
+    let held = hang.clone();
+    let run = move |_: &u32| {
+        begun.send(()).unwrap();
+        held.hang();
+        Ok::<_, ()>(())
+    };
+    let batch = pool.batch([1], run).retry(RetryPolicy::never());
+    let mut batch = batch.attempt_timeout(ms(200)).as_completed();
+    assert!(batch.next_timeout(Duration::ZERO).is_err());
+    begins.recv().unwrap();
+    pool.shutdown_now();
+    let done = batch.next_timeout(Duration::from_secs(10)).unwrap();
+    let result = done.unwrap().into_result();
+    assert!(timed_out(&result.unwrap_err(), ms(200)));
+    hang.open();
 }
 
 // A whole job.
