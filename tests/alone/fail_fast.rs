@@ -1,6 +1,6 @@
 //! A batch that stops at its failures: soon, once, and with every input accounted for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -480,4 +480,23 @@ fn a_rule_that_makes_no_sense_is_refused_by_name_and_value() {
         ratio: 1.0,
         min_done: 0,
     });
+}
+
+#[test]
+fn after_the_failure_of_a_tiny_job_none_begins() {
+    const FAILS: u32 = 5_000;
+    let begun = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&begun);
+    let job = move |n: &u32| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        if *n == FAILS { Err(()) } else { Ok(()) }
+    };
+    let report = pool(1)
+        .batch(0..2 * FAILS, job)
+        .retry(RetryPolicy::never())
+        .window(1_000)
+        .fail_fast(FailFast::AfterFailures(1))
+        .run();
+    assert_eq!(begun.load(Ordering::SeqCst), FAILS + 1);
+    assert_eq!(report.succeeded().len(), FAILS as usize);
 }
