@@ -1,8 +1,8 @@
 //! Batches: laziness, the window, both orders, adding, resubmitting, cancelling, dropping.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use crate::common::{Live, gate, ms, pool};
 use retry_pool::{Attempt, Completion, GiveUpReason, RetryPolicy, RetryPool};
@@ -119,6 +119,28 @@ fn in_order_yields_in_the_order_of_the_input_within_the_window() {
         assert!(pulled.load(Ordering::SeqCst) <= position + 1 + 16);
     }
     assert_eq!(pulled.load(Ordering::SeqCst), 2_000);
+}
+
+#[test]
+fn what_waits_for_its_turn_in_order_is_not_delivered() {
+    let pool = pool(2);
+    let (tell, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let mut batch = pool
+        .batch(0..10, move |n| {
+            match n {
+                0 => told.lock().unwrap().recv().unwrap(),
+                9 => tell.send(()).unwrap(),
+                _ => {}
+            }
+            Ok::<_, ()>(())
+        })
+        .window(10)
+        .in_order();
+    for delivered in 1..=10 {
+        assert!(batch.next().is_some());
+        assert_eq!(batch.progress().delivered(), delivered);
+    }
 }
 
 #[test]
@@ -278,6 +300,21 @@ fn resubmit_in_an_ended_batch_drops_and_try_resubmit_gives_back() {
         assert_eq!(done.result().copied().ok(), Some(*done.input()));
         done.resubmit();
     }
+}
+
+#[test]
+fn resubmit_in_an_ended_batch_contains_a_panic_of_what_it_drops() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("an input is dropped");
+        }
+    }
+    let pool = pool(1);
+    let mut batch = pool.batch([Bomb], |_| Ok::<_, ()>(())).as_completed();
+    let done = batch.next().unwrap();
+    batch.cancel();
+    done.resubmit();
 }
 
 #[test]
@@ -475,4 +512,12 @@ fn neither_inputs_nor_results_need_be_sync_or_clone() {
     };
     let report = pool.batch(inputs, run).run();
     assert_eq!(report.succeeded()[0].1.get(), 4);
+}
+
+#[test]
+fn a_report_tells_how_long_its_batch_took() {
+    let pool = pool(1);
+    let batch = pool.batch([()], |()| succeed_at(2));
+    let report = batch.retry(RetryPolicy::fixed(ms(5))).run();
+    assert!(report.elapsed() >= ms(5));
 }
