@@ -1,6 +1,6 @@
 //! What an observer is told, and that it can do no harm.
 
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
 
 use crate::common::{gate, ms};
 use retry_pool::{
@@ -310,4 +310,24 @@ fn an_observer_that_panics_and_calls_the_pool_does_no_harm() {
     pool.shutdown();
     let stats = pool.stats();
     assert_eq!(stats.accepted(), stats.succeeded() + stats.gave_up());
+}
+
+#[test]
+fn a_spare_is_told_of_as_one() {
+    struct Spares(Mutex<mpsc::Sender<(usize, bool)>>);
+    impl Observer for Spares {
+        fn worker_started(&self, worker: &WorkerEvent) {
+            let started = (worker.number(), worker.is_spare());
+            self.0.lock().unwrap().send(started).unwrap();
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let observer = Spares(Mutex::new(tell));
+    let pool = Arc::new(one_worker().observer(observer).build().unwrap());
+    let inner = Arc::clone(&pool);
+    let outer = pool.submit(move || inner.submit(|| Ok::<_, ()>(())).wait());
+    outer.wait().unwrap();
+    let mut started: Vec<_> = told.iter().take(2).collect();
+    started.sort_unstable();
+    assert_eq!(started, [(0, false), (1, true)]);
 }

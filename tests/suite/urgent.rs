@@ -1,5 +1,8 @@
 //! What comes due while every worker is busy is settled all the same, and nothing else is done on that occasion.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use crate::common::{eventually, gate, ms};
@@ -43,4 +46,46 @@ fn deadline_behind_a_retry_at_the_front() -> bool {
 #[test]
 fn who_settles_what_is_due_runs_no_job_beside_the_others() {
     assert!((0..5).any(|_| deadline_behind_a_retry_at_the_front()));
+}
+
+#[test]
+fn one_worker_is_started_for_all_that_is_due() {
+    let (gate, keeper) = gate();
+    let workers = AtomicUsize::new(0);
+    let pool = RetryPool::builder()
+        .threads(1)
+        .on_thread_start(move || {
+            // Any but the first stays there until what follows has come due, too.
+            if workers.fetch_add(1, Ordering::SeqCst) > 0 {
+                gate.pass();
+            }
+        })
+        .build()
+        .unwrap();
+    let (tell, told) = mpsc::channel();
+    let (open, opened) = mpsc::channel::<()>();
+    let busy = pool.job(move || {
+        tell.send(()).unwrap();
+        let attempt = Attempt::current();
+        while !attempt.is_cancelled() {
+            thread::yield_now();
+        }
+        tell.send(()).unwrap();
+        opened.recv()
+    });
+    let busy = busy.timeout(ms(200)).submit();
+    told.recv().unwrap();
+    let due = [(); 5].map(|()| {
+        let job = pool.job(|| Ok::<_, ()>(()));
+        job.timeout(Duration::ZERO).submit()
+    });
+    told.recv().unwrap();
+    assert!(pool.stats().spare_threads() <= 1, "{:?}", pool.stats());
+    keeper.let_through(1);
+    open.send(()).unwrap();
+    busy.wait().unwrap();
+    for late in due {
+        let reason = late.wait().unwrap_err().reason();
+        assert_eq!(reason, GiveUpReason::DeadlineExceeded);
+    }
 }
