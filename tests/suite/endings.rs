@@ -32,7 +32,7 @@ fn number(name: &str) -> Option<u64> {
 fn policy(dice: &mut Dice, drains: bool) -> RetryPolicy {
     match dice.roll(3) {
         0 => RetryPolicy::immediate(),
-        1 => RetryPolicy::fixed(Duration::from_micros(dice.roll(2_000))),
+        1 => RetryPolicy::fixed(Duration::from_micros(dice.roll(2_000) + 1)),
         _ if drains => RetryPolicy::never(),
         _ => RetryPolicy::fixed(Duration::from_secs(3_600)),
     }
