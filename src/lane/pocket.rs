@@ -1,8 +1,8 @@
 //! What a worker takes out of the queue in one go while jobs are tiny: its pocket.
 //!
 //! With a visit to the lane after each job, workers with tiny jobs would meet at the lane's lock all the time. A pocket has a lock of
-//! its own, which nobody else wants as a rule: its worker puts a success, or a job that is to be retried at once, into it and takes the next job out, and goes to
-//! the lane once it is empty.
+//! its own, which nobody else wants as a rule: its worker puts a success, or a job that is to be retried at once, into it and takes the
+//! next job out, and goes to the lane once it is empty.
 //!
 //! A job in a pocket is still queued, and a success still to be delivered, so all can be taken back by anybody who has the lane's
 //! lock, which comes first where both are held:
