@@ -20,6 +20,9 @@ const SWEEP: usize = 64;
 pub(crate) trait Key {
     /// Is anybody still interested?
     fn is_live(&self) -> bool;
+
+    /// Does nobody need it any more once the timer is stopped?
+    fn ends_with_pool(&self) -> bool;
 }
 
 /// A heap of keys ordered by their due time.
@@ -58,11 +61,11 @@ impl<K: Key> Timer<K> {
         }
     }
 
-    /// Has `key` fired at `due`, never earlier; gives it back if the timer has been stopped. Dead entries that were swept out are returned,
-    /// too, to be dropped where user code may run.
+    /// Has `key` fired at `due`, never earlier; gives it back if the timer has been stopped and it ends with that. Dead entries that were
+    /// swept out are returned, too, to be dropped where user code may run.
     pub(crate) fn insert(&self, due: Nanos, key: K) -> Result<Vec<K>, K> {
         let mut state = self.state.lock();
-        if state.stopped {
+        if state.stopped && key.ends_with_pool() {
             return Err(key);
         }
         let dead = state.sweep_if_grown();
@@ -71,7 +74,7 @@ impl<K: Key> Timer<K> {
         if earliest {
             self.changed.notify_one();
         }
-        Ok(dead.into_iter().map(|entry| entry.key).collect())
+        Ok(dead)
     }
 
     /// An entry has died, if it had not been taken out before. Gives those that are to be dropped: without the lock, since they may run user code.
@@ -79,27 +82,27 @@ impl<K: Key> Timer<K> {
         let mut state = self.state.lock();
         state.dead += 1;
         // Each sweep looks at fewer than twice as many entries as were reported, so a report costs the same however many there are.
-        let dead = match 2 * state.dead > state.heap.len() + SWEEP {
+        match 2 * state.dead > state.heap.len() + SWEEP {
             true => state.sweep(),
             false => Vec::new(),
-        };
-        drop(state);
-        dead.into_iter().map(|entry| entry.key).collect()
-    }
-
-    /// Fires what comes due until the timer is stopped. The one thread of the timer calls this.
-    pub(crate) fn run(&self, mut fire: impl FnMut(K, Nanos)) {
-        let mut due = Vec::with_capacity(BITE);
-        while self.wait_for_due(&mut due) {
-            let now = self.clock.now();
-            due.drain(..).for_each(|key| fire(key, now));
         }
     }
 
-    /// Takes up to a bite of due entries out; blocks while there is none. False once the timer is stopped and empty.
-    fn wait_for_due(&self, taken: &mut Vec<K>) -> bool {
+    /// Fires what comes due until the timer is stopped and it is `over`, which is asked under the lock. The one thread of the timer calls
+    /// this. What is left then is dropped.
+    pub(crate) fn run(&self, over: impl Fn() -> bool, mut fire: impl FnMut(K, Nanos)) {
+        let mut due = Vec::with_capacity(BITE);
+        while self.wait_for_due(&over, &mut due) {
+            let now = self.clock.now();
+            due.drain(..).for_each(|key| fire(key, now));
+        }
+        drop(self.take(|_| true));
+    }
+
+    /// Takes up to a bite of due entries out; blocks while there is none. False in the end.
+    fn wait_for_due(&self, over: impl Fn() -> bool, taken: &mut Vec<K>) -> bool {
         let mut state = self.state.lock();
-        while !state.stopped || !state.heap.is_empty() {
+        while !(state.stopped && over()) {
             let now = self.clock.now();
             while taken.len() < BITE && state.heap.peek().is_some_and(|first| first.due <= now) {
                 taken.extend(state.heap.pop().map(|entry| entry.key));
@@ -116,44 +119,31 @@ impl<K: Key> Timer<K> {
         false
     }
 
-    /// Takes those entries out that `wanted` names.
-    pub(crate) fn take(&self, wanted: impl Fn(&K) -> bool) -> Vec<K> {
-        let mut state = self.state.lock();
-        let entries = std::mem::take(&mut state.heap).into_vec();
-        let (taken, kept): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| wanted(&entry.key));
-        state.heap = BinaryHeap::from(kept);
-        drop(state);
-        taken.into_iter().map(|entry| entry.key).collect()
+    /// Takes those entries out that `wanted` names, which is asked under the lock.
+    pub(crate) fn take(&self, wanted: impl FnMut(&K) -> bool) -> Vec<K> {
+        self.state.lock().take(wanted)
     }
 
-    /// Takes out what is parked, and refuses later inserts. The timer's thread ends as soon as nothing is left: what still has to fire is put
-    /// back by [`keep`](Self::keep), called again when that may have become needless.
-    pub(crate) fn stop(&self) -> Vec<(Nanos, K)> {
+    /// Takes out what ends with the pool, and refuses more of it. The rest goes on until it is over.
+    pub(crate) fn stop(&self) -> Vec<K> {
         let mut state = self.state.lock();
         state.stopped = true;
-        let heap = std::mem::take(&mut state.heap);
+        let ended = state.take(Key::ends_with_pool);
         drop(state);
-        heap.into_iter()
-            .map(|entry| (entry.due, entry.key))
-            .collect()
+        self.changed.notify_one();
+        ended
     }
 
-    /// Puts entries back that `stop` has taken out.
-    pub(crate) fn keep(&self, entries: impl IntoIterator<Item = (Nanos, K)>) {
-        let mut state = self.state.lock();
-        let entries = entries.into_iter();
-        state
-            .heap
-            .extend(entries.map(|(due, key)| Entry { due, key }));
-        drop(state);
+    /// It may be over now.
+    pub(crate) fn look_again(&self) {
+        drop(self.state.lock());
         self.changed.notify_one();
     }
 }
 
 impl<K: Key> State<K> {
     /// Takes the dead entries out if the heap has grown enough for that.
-    fn sweep_if_grown(&mut self) -> Vec<Entry<K>> {
+    fn sweep_if_grown(&mut self) -> Vec<K> {
         match self.heap.len() < self.sweep_at {
             true => Vec::new(),
             false => self.sweep(),
@@ -161,14 +151,19 @@ impl<K: Key> State<K> {
     }
 
     /// Takes the dead entries out. They are to be dropped after the lock.
-    fn sweep(&mut self) -> Vec<Entry<K>> {
+    fn sweep(&mut self) -> Vec<K> {
         self.dead = 0;
-        let entries = std::mem::take(&mut self.heap).into_vec();
-        let (live, dead): (Vec<_>, Vec<_>) =
-            entries.into_iter().partition(|entry| entry.key.is_live());
-        self.heap = BinaryHeap::from(live);
+        let dead = self.take(|key| !key.is_live());
         self.sweep_at = 2 * self.heap.len() + SWEEP;
         dead
+    }
+
+    fn take(&mut self, mut wanted: impl FnMut(&K) -> bool) -> Vec<K> {
+        let entries = std::mem::take(&mut self.heap).into_vec();
+        let (taken, kept): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| wanted(&entry.key));
+        self.heap = BinaryHeap::from(kept);
+        taken.into_iter().map(|entry| entry.key).collect()
     }
 }
 
@@ -206,6 +201,10 @@ mod tests {
         fn is_live(&self) -> bool {
             !self.is_multiple_of(2)
         }
+
+        fn ends_with_pool(&self) -> bool {
+            true
+        }
     }
 
     #[test]
@@ -217,7 +216,7 @@ mod tests {
                 .unwrap();
         }
         let left = timer.stop();
-        let live = left.iter().filter(|(_, key)| key.is_live()).count();
+        let live = left.iter().filter(|key| key.is_live()).count();
         assert_eq!(live, 100);
         assert!(left.len() <= 2 * live + SWEEP, "{} left", left.len());
     }
@@ -243,7 +242,7 @@ mod tests {
         let timer = Timer::new(clock);
         let (sender, fired) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| timer.run(|due, now| sender.send((due, now)).unwrap()));
+            scope.spawn(|| timer.run(|| true, |due, now| sender.send((due, now)).unwrap()));
             let start = clock.now();
             for due in [3_000_000, 1_000_000, 2_000_000].map(|after| start + after) {
                 timer.insert(due, due).unwrap();
@@ -252,8 +251,7 @@ mod tests {
             let order: Vec<(Nanos, Nanos)> = fired.iter().take(3).collect();
             assert!(order.is_sorted_by_key(|(due, _)| *due));
             assert!(order.iter().all(|(due, now)| due <= now));
-            assert_eq!(timer.stop(), [(Nanos::MAX, Nanos::MAX)]);
-            timer.keep([]);
+            assert_eq!(timer.stop(), [Nanos::MAX]);
         });
         assert_eq!(timer.insert(0, 7), Err(7));
     }
@@ -270,6 +268,10 @@ mod models {
         fn is_live(&self) -> bool {
             true
         }
+
+        fn ends_with_pool(&self) -> bool {
+            *self != "watch"
+        }
     }
 
     #[test]
@@ -284,7 +286,7 @@ mod models {
                 let (timer, begun) = (Arc::clone(&timer), Arc::clone(&begun));
                 move || {
                     begun.store(true, atomic::Relaxed);
-                    timer.run(|key, now| sender.send((key, now)).unwrap());
+                    timer.run(|| true, |key, now| sender.send((key, now)).unwrap());
                 }
             });
             let begun = begun.load(atomic::Relaxed);
@@ -292,9 +294,7 @@ mod models {
             timer.insert(7, "near").unwrap();
             let (key, now) = fired.recv().unwrap();
             assert!(key == "near" && now >= 7, "{key} at {now}");
-            let left = timer.stop();
-            assert_eq!(left, [(far, "far")]);
-            timer.keep([]);
+            assert_eq!(timer.stop(), ["far"]);
             thread.join().unwrap();
         });
     }
@@ -307,7 +307,7 @@ mod models {
                 let timer = Arc::clone(&timer);
                 move || {
                     let mut fired = 0;
-                    timer.run(|_, _| fired += 1);
+                    timer.run(|| true, |_, _| fired += 1);
                     fired
                 }
             });
@@ -316,7 +316,6 @@ mod models {
                 move || timer.insert(0, "key").is_err()
             });
             let left = timer.stop().len();
-            timer.keep([]);
             let refused = inserter.join().unwrap();
             sides.saw(match (thread.join().unwrap(), left, refused) {
                 (1, 0, false) => "fired",
@@ -324,6 +323,30 @@ mod models {
                 (0, 0, true) => "refused",
                 seen => panic!("(fired, left, refused) = {seen:?}"),
             });
+        });
+    }
+
+    #[test]
+    fn what_outlasts_the_stop_fires_until_it_is_over() {
+        check(&["before the stop", "after it"], |sides| {
+            let timer = Arc::new(Timer::new(Clock::new()));
+            let over = Arc::new(AtomicBool::new(false));
+            let (sender, fired) = unbounded();
+            let thread = spawn({
+                let (timer, over) = (Arc::clone(&timer), Arc::clone(&over));
+                let is_over = move || over.load(atomic::SeqCst);
+                move || timer.run(is_over, |key, _| sender.send(key).unwrap())
+            });
+            timer.insert(7, "watch").unwrap();
+            assert!(timer.stop().is_empty());
+            sides.saw(match fired.is_empty() {
+                true => "after it",
+                false => "before the stop",
+            });
+            assert_eq!(fired.recv(), Ok("watch"));
+            over.store(true, atomic::SeqCst);
+            timer.look_again();
+            thread.join().unwrap();
         });
     }
 }

@@ -77,24 +77,12 @@ impl<'p> Crew<'p> {
         self.tell_running(reason);
     }
 
-    /// Ends the timer, but for the limits of attempts that run.
+    /// Ends what is parked. The timer goes on with the limits of attempts as long as a worker is there that may run one.
     pub(super) fn stop_timer(&self) {
-        let (kept, ended): (Vec<_>, Vec<_>) = self
-            .timer
-            .stop()
+        let ended = self.timer.stop();
+        ended
             .into_iter()
-            .partition(|(_, parked)| parked.is_watching());
-        self.timer.keep(kept);
-        for (_, parked) in ended {
-            self.drop_parked(parked);
-        }
-    }
-
-    /// To be called after an attempt that had a limit: the timer of a stopped pool may have waited for that.
-    pub(crate) fn watch_is_over(&self) {
-        if self.phase() == STOPPED {
-            self.stop_timer();
-        }
+            .for_each(|parked| self.drop_parked(parked));
     }
 
     fn cancel_before(&self, time: Nanos) {

@@ -91,9 +91,6 @@ pub(crate) trait Lane<'p>: Work<'p> {
     /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
     fn missing_tokens(&self, gone: bool) -> usize;
 
-    /// Does an attempt run that has a limit?
-    fn is_watching(&self) -> bool;
-
     /// Accepts nothing more from outside.
     fn close(&self);
 }
@@ -149,23 +146,9 @@ impl Key for Parked<'_> {
             Self::Lane(lane) => lane.strong_count() > 0,
         }
     }
-}
 
-impl Parked<'_> {
-    /// Is it for an attempt that runs?
-    fn is_watching(&self) -> bool {
-        match self {
-            Self::Attempt(watch) => watch.strong_count() > 0,
-            Self::Lane(lane) => match lane.upgrade() {
-                Some(lane) => {
-                    let watching = lane.is_watching();
-                    unwind::discard(lane);
-                    watching
-                }
-                None => false,
-            },
-            Self::Job(..) | Self::Deadline(_) => false,
-        }
+    fn ends_with_pool(&self) -> bool {
+        matches!(self, Self::Job(..))
     }
 }
 
@@ -357,23 +340,12 @@ impl<'p> Crew<'p> {
         unwind::discard_all(self.timer.report_dead());
     }
 
-    /// Parks the limit of an attempt. False if the pool has stopped: then nobody would look at it.
-    pub(crate) fn watch(&self, due: Nanos, parked: Parked<'p>) -> bool {
-        match self.timer.insert(due, parked) {
-            Ok(dead) => {
-                unwind::discard_all(dead);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Parks a lane that the timer's thread has looked at, also in a stopped pool.
-    fn park_again(&self, due: Nanos, parked: Parked<'p>) {
-        match self.timer.insert(due, parked) {
+    /// Parks a lane that the timer's thread has looked at.
+    fn park_again(&self, due: Nanos, lane: &SharedLane<'p>) {
+        match self.timer.insert(due, Parked::Lane(Arc::downgrade(lane))) {
             Ok(dead) if dead.is_empty() => {}
             Ok(dead) => self.run_errand(Errand::Drop(dead)),
-            Err(parked) => self.timer.keep([(due, parked)]),
+            Err(_) => unreachable!("a lane does not end with the pool"),
         }
     }
 

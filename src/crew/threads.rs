@@ -17,7 +17,7 @@ impl<'p> Crew<'p> {
     pub(crate) fn work(&self, post: &Arc<Post>) {
         post.take();
         let presence = Presence {
-            roster: &self.roster,
+            crew: self,
             post,
             leaves: Cell::new(false),
         };
@@ -129,13 +129,14 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// The life of the timer's thread.
+    /// The life of the timer's thread. It outlasts the workers, but for the stuck ones, so any attempt can be abandoned.
     pub(crate) fn keep_time(&self) {
         Post::join(self.roster.id);
         let _presence = TimerPresence {
             roster: &self.roster,
         };
-        self.timer.run(|parked, now| match parked {
+        let over = || Roster::alive(&self.roster.lock()) == 1;
+        self.timer.run(over, |parked, now| match parked {
             Parked::Job(work, place) => self.push_at(place, work),
             Parked::Attempt(watch) => {
                 let watch = watch.upgrade();
@@ -178,7 +179,7 @@ impl<'p> Crew<'p> {
                     (0..tokens).for_each(|_| self.push_urgent(Arc::clone(&lane) as _));
                 }
                 if let Some(due) = again {
-                    self.park_again(due, Parked::Lane(weak));
+                    self.park_again(due, &lane);
                 }
                 if over {
                     self.run_errand(Errand::End(lane, GiveUpReason::DeadlineExceeded));
@@ -240,16 +241,19 @@ fn call(hook: &ThreadHook) {
 }
 
 /// A worker, for as long as it lives.
-struct Presence<'a> {
-    roster: &'a Arc<Roster>,
+struct Presence<'a, 'p> {
+    crew: &'a Crew<'p>,
     post: &'a Arc<Post>,
     /// It goes in good order, and is not counted as available any more.
     leaves: Cell<bool>,
 }
 
-impl Drop for Presence<'_> {
+impl Drop for Presence<'_, '_> {
     fn drop(&mut self) {
-        self.roster.dismiss(self.post, self.leaves.get());
+        self.crew.roster.dismiss(self.post, self.leaves.get());
+        if self.crew.phase() == STOPPED {
+            self.crew.timer.look_again();
+        }
     }
 }
 

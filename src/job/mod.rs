@@ -299,17 +299,8 @@ where
             options.limit = Duration::from_nanos(expires.saturating_sub(now));
         }
         self.slot.lend(todo, number);
-        let watched = watch
-            .as_ref()
-            .is_some_and(|watch| crew.watch(expires, Parked::Attempt(Arc::downgrade(watch))));
-        if !watched && let Some(todo) = self.slot.reclaim(worker, number) {
-            // The pool has stopped in this moment.
-            post.set_holding(false);
-            let reason = GiveUpReason::Shutdown;
-            post.counts.gave_up(reason).add(1);
-            self.settle_as(todo, reason, now);
-            crew.settled_one();
-            return Next::Done;
+        if let Some(watch) = &watch {
+            crew.park(expires, Parked::Attempt(Arc::downgrade(watch)));
         }
         let returned = coming.run(|| job.call());
         drop(watch);
@@ -318,7 +309,6 @@ where
             returned.discard();
             return Next::Abandoned;
         };
-        crew.watch_is_over();
         let Todo {
             options, record, ..
         } = &mut todo;

@@ -157,13 +157,6 @@ impl<I, E> Queued<I, E> {
             .is_some_and(|record| !record.has_expired())
     }
 
-    /// Was its attempt abandoned, and is that still to be judged?
-    pub(super) fn has_expired(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(|record| record.has_expired())
-    }
-
     /// Drops the user's values one by one, since each may panic in its destructor.
     pub(crate) fn discard(self) {
         unwind::discard(self.input);

@@ -85,6 +85,8 @@ struct Hints {
 struct State<I, T, E> {
     gate: Gate,
     queued: VecDeque<Queued<I, E>>,
+    /// Queued, before all others: attempts of theirs were abandoned, and a worker is to judge that.
+    expired: VecDeque<Queued<I, E>>,
     parked: BinaryHeap<ParkedJob<I, E>>,
     running: usize,
     /// Running attempts that have a limit, by ticket: those that begun first expire first.
@@ -136,6 +138,7 @@ impl<I, T, E> Core<I, T, E> {
         let state = State {
             gate: Gate::Open,
             queued: VecDeque::new(),
+            expired: VecDeque::new(),
             parked: BinaryHeap::new(),
             running: 0,
             watched: BTreeMap::new(),
@@ -276,7 +279,7 @@ impl<I, T, E> State<I, T, E> {
     }
 
     fn unsettled(&self) -> usize {
-        self.queued.len() + self.parked.len() + self.running
+        self.expired.len() + self.queued.len() + self.parked.len() + self.running
     }
 
     fn take_index(&mut self) -> usize {
@@ -313,10 +316,11 @@ impl<I, T, E> State<I, T, E> {
 
     /// How many tokens are missing.
     fn lacking(&self, threads: usize) -> usize {
-        if self.queued.is_empty() {
+        let queued = self.expired.len() + self.queued.len();
+        if queued == 0 {
             return 0;
         }
-        let wanted = (self.queued.len() + self.running).min(threads);
+        let wanted = (queued + self.running).min(threads);
         wanted.saturating_sub(self.tokens)
     }
 
@@ -372,8 +376,9 @@ impl<I, T, E> State<I, T, E> {
         let parked = std::mem::take(&mut self.parked)
             .into_iter()
             .map(|parked| parked.job);
-        let waiting: Vec<_> = std::mem::take(&mut self.queued)
+        let waiting: Vec<_> = std::mem::take(&mut self.expired)
             .into_iter()
+            .chain(std::mem::take(&mut self.queued))
             .chain(parked)
             .collect();
         self.running += waiting.len();

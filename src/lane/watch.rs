@@ -1,7 +1,7 @@
 //! Attempts that have a limit, and may be abandoned.
 //!
 //! While such an attempt runs, its job lies here rather than with the worker, who takes it back when the attempt has returned
-//! ([`Core::reclaim`]). When the limit has passed, the timer takes it ([`Core::due`]) and puts it at the front of the queue, marked:
+//! ([`Core::reclaim`]). When the limit has passed, the timer takes it ([`Core::due`]) and queues it before all others, marked:
 //! the worker that gets it judges the time-out. Both happen under the lock, so it is one or the other.
 
 use std::collections::binary_heap::PeekMut;
@@ -58,11 +58,6 @@ impl<I, T, E> Core<I, T, E> {
         Some(watched.job)
     }
 
-    /// Does an attempt run that has a limit?
-    pub(crate) fn is_watching(&self) -> bool {
-        !self.state.lock().watched.is_empty()
-    }
-
     /// Queues what has come due: parked jobs, and those whose attempts have expired. When the time for the batch is over, nothing more
     /// begins.
     pub(crate) fn due(&self, now: Nanos) -> Due {
@@ -97,7 +92,7 @@ impl<I, T, E> Core<I, T, E> {
             let record = job.record.get_or_insert_with(Record::new);
             record.expire(expires.saturating_sub(begun));
             state.running -= 1;
-            state.queued.push_front(job);
+            state.expired.push_back(job);
         }
         let over = setup.deadline.is_some_and(|deadline| deadline <= now)
             && matches!(state.gate, Gate::Open | Gate::Closed);

@@ -32,6 +32,8 @@ pub(crate) struct Turn<'a, I, T, E> {
     pub(crate) tiny: bool,
     /// The token is to go back, if something is left to do.
     pub(crate) over: bool,
+    /// The worker was started to judge attempts that were abandoned, and runs none.
+    pub(crate) errand: bool,
     /// The last time that is known.
     pub(crate) time: Nanos,
 }
@@ -57,15 +59,24 @@ pub(crate) struct Leftover<I, T, E> {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    /// Takes the first job of a turn, with a pocket for more. `None`: the token is given up.
+    /// Takes the first job of a turn, with a pocket for more; on an `errand` only what is to be judged, and no pocket.
     pub(crate) fn begin(
         &self,
         now: Nanos,
-    ) -> Option<(Queued<I, E>, Option<SharedPocket<I, T, E>>)> {
+        errand: bool,
+    ) -> (After<I, E>, Option<SharedPocket<I, T, E>>) {
         let mut state = self.state.lock();
+        if errand && state.expired.is_empty() {
+            return (After::TurnOver, None);
+        }
         state.recall_stale(now);
-        let job = self.take(&mut state)?;
-        Some((job, self.has_pockets().then(|| state.hand_out())))
+        match self.take(&mut state) {
+            Some(job) => {
+                let pocket = (!errand && self.has_pockets()).then(|| state.hand_out());
+                (After::Job(job), pocket)
+            }
+            None => (After::Empty, None),
+        }
     }
 
     /// May workers take several jobs at once? Not where the order of the queue or the number of jobs that have ended matters, and not where
@@ -111,7 +122,7 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(unused) = turn.pocket.filter(|_| pocket.is_none()) {
             state.empty(unused);
         }
-        if turn.over && !state.queued.is_empty() {
+        if state.expired.is_empty() && (turn.errand || turn.over && !state.queued.is_empty()) {
             return After::TurnOver;
         }
         let Some(job) = self.take(state) else {
@@ -179,13 +190,15 @@ impl<I, T, E> Core<I, T, E> {
     /// Takes the next job, or gives the token up.
     #[inline(always)]
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
-        if state.queued.is_empty() {
-            state.recall();
+        let mut next = state.expired.pop_front();
+        if next.is_none() && !matches!(state.gate, Gate::Ended(_)) {
+            // Between the failure that stops a batch and its end nothing begins.
+            if state.queued.is_empty() {
+                state.recall();
+            }
+            next = state.queued.pop_front();
         }
-        // Between the failure that stops a batch and its end nothing begins; what is left to do for an abandoned attempt still is.
-        let held_back = matches!(state.gate, Gate::Ended(_))
-            && !state.queued.front().is_some_and(Queued::has_expired);
-        let Some(job) = (!held_back).then(|| state.queued.pop_front()).flatten() else {
+        let Some(job) = next else {
             state.tokens -= 1;
             // ORDERING: a hint, set and cleared under the lock.
             self.hints.hungry.store(true, Ordering::Relaxed);

@@ -210,6 +210,14 @@ impl Roster {
         }
     }
 
+    /// This worker is about to wait for other jobs. If it is on an errand, another one is started in its place.
+    fn hand_errand_over(self: &Arc<Self>, post: &Post) {
+        let was_on_it = post.role == Role::Errand && !post.errand_is_over();
+        if was_on_it && self.recruit(Role::Errand).is_err() {
+            self.lock().errand = false;
+        }
+    }
+
     /// A worker has ended. One that was still counted as available died of a fault of ours, and is replaced.
     pub(crate) fn dismiss(self: &Arc<Self>, post: &Arc<Post>, in_order: bool) {
         let replace = {

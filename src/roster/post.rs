@@ -89,6 +89,12 @@ impl Post {
         self.role != Role::Regular
     }
 
+    /// Was it started on an errand, and is still on it?
+    pub(crate) fn is_on_errand(&self) -> bool {
+        // ORDERING: changed by this worker alone.
+        self.role == Role::Errand && !self.errand_over.load(Ordering::Relaxed)
+    }
+
     /// Notes that its errand is over; was it before?
     pub(super) fn errand_is_over(&self) -> bool {
         self.errand_over.swap(true, Ordering::Relaxed)
@@ -237,6 +243,7 @@ impl Post {
                 "a job that waits for others needs a spare thread meanwhile, and the system refused it: {error}"
             );
         }
+        self.roster.hand_errand_over(self);
         // Unless the timer was first and took it from a stuck worker.
         let lane = self.lane.swap(0, Ordering::Relaxed);
         if lane != 0 {

@@ -2,7 +2,7 @@
 
 use super::BatchLane;
 use crate::clock::{Nanos, nanos};
-use crate::crew::Parked;
+use crate::crew::{Crew, Parked};
 use crate::give_up::Record;
 use crate::judge::{
     Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
@@ -24,12 +24,13 @@ where
     /// One attempt of one job; nothing comes back if it was abandoned.
     pub(super) fn run_one(
         &self,
+        crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
     ) -> Option<(Queued<I, E>, Outcome<T>)> {
         if matches!(job.input, Input::Shared(_)) {
-            return self.run_limited(rules, post, job);
+            return self.run_limited(crew, rules, post, job);
         }
         let (subject, record) = self.look_at(&mut job);
         let input = subject.input;
@@ -41,6 +42,7 @@ where
     /// One attempt of a job whose attempts have a limit, or the judging of one that was abandoned.
     fn run_limited(
         &self,
+        crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
@@ -59,10 +61,7 @@ where
             conclude_timed_out(rules, &subject, record, limit, told().or_else(is_over))
         } else {
             let returned;
-            (job, returned) = match self.run_shared(rules, post, job)? {
-                Tried::Once(job, returned) => (job, returned),
-                Tried::Not(job) => return Some((job, Outcome::Retry(None, rules.clock.now()))),
-            };
+            (job, returned) = self.run_shared(crew, rules, post, job)?;
             let (subject, record) = self.look_at(&mut job);
             conclude(rules, &subject, record, returned, told)
         };
@@ -88,10 +87,11 @@ where
     /// An attempt that may be abandoned: the lane keeps the job meanwhile.
     fn run_shared(
         &self,
+        crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
         mut job: Queued<I, E>,
-    ) -> Option<Tried<I, T, E>> {
+    ) -> Option<(Queued<I, E>, Returned<T, E>)> {
         let input = job.input.clone_shared()?;
         let (subject, record) = self.look_at(&mut job);
         let coming = prepare(rules, &subject, record);
@@ -104,12 +104,8 @@ where
         let (ticket, arm) = self
             .core
             .lend(job, begun, expires, Arc::clone(post), token.clone());
-        if let (Some(due), Some(crew)) = (arm, self.crew.upgrade())
-            && !crew.watch(due, Parked::Lane(self.this.clone()))
-            && let Some(job) = self.core.reclaim(ticket)
-        {
-            // The pool has stopped in this moment, and the batch with it.
-            return Some(Tried::Not(job));
+        if let Some(due) = arm {
+            crew.park(due, Parked::Lane(self.this.clone()));
         }
         let before = post.swap_token(token);
         let returned = coming.run(|| (self.job)(input.get()));
@@ -120,10 +116,7 @@ where
             returned.discard();
             return None;
         };
-        if let Some(crew) = self.crew.upgrade() {
-            crew.watch_is_over();
-        }
-        Some(Tried::Once(job, returned))
+        Some((job, returned))
     }
 
     /// Does what follows from an attempt, but for the lane.
@@ -165,12 +158,6 @@ where
             .observer
             .tell(|observer| observer.job_settled(&event, result));
     }
-}
-
-/// A job that was to be tried, with a limit.
-enum Tried<I, T, E> {
-    Once(Queued<I, E>, Returned<T, E>),
-    Not(Queued<I, E>),
 }
 
 /// A name function that panics leaves its job without a name.

@@ -160,10 +160,6 @@ where
         self.core.missing_tokens(gone)
     }
 
-    fn is_watching(&self) -> bool {
-        self.core.is_watching()
-    }
-
     fn close(&self) {
         self.core.close();
     }

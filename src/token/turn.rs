@@ -34,14 +34,18 @@ where
         let rules = self.rules(crew);
         let begun = crew.clock.now();
         let mut pace = Pace::new(begun);
-        let Some((mut job, pocket)) = self.core.begin(begun) else {
-            return Next::Done;
-        };
+        let errand = post.is_on_errand();
+        let (mut after, pocket) = self.core.begin(begun, errand);
         let next = loop {
+            let job = match after {
+                After::Job(job) => job,
+                After::Empty => break Next::Done,
+                After::TurnOver => break Next::Requeue(Requeue::Back),
+            };
             if job.is_retry() {
                 post.counts.retries.bump(1);
             }
-            let Some((ran, outcome)) = self.run_one(&rules, post, job) else {
+            let Some((ran, outcome)) = self.run_one(crew, &rules, post, job) else {
                 break Next::Abandoned;
             };
             let now = pace.after_job(outcome.time(), || crew.clock.now());
@@ -51,12 +55,13 @@ where
                 self.core.setup.roster.permits.release(1);
                 post.counts.succeeded.bump(1);
             }
-            let after = if post.has_token() {
+            after = if post.has_token() {
                 let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
                 let turn = Turn {
                     pocket: pocket.as_ref(),
                     tiny: pace.is_tiny(),
                     over: long && crew.has_waiting(),
+                    errand,
                     time: pace.last(),
                 };
                 self.exchange(crew, post, (ran, outcome), now, &turn)
@@ -68,11 +73,6 @@ where
             if self.core.setup.token.is_cancelled() {
                 self.end_as_told(crew);
             }
-            job = match after {
-                After::Job(job) => job,
-                After::Empty => break Next::Done,
-                After::TurnOver => break Next::Requeue(Requeue::Back),
-            };
         };
         if pace.unread > 0 {
             self.core.tell_time(crew.clock.now());

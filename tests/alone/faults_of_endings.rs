@@ -361,6 +361,80 @@ fn job_timeout_settles_while_an_errand_has_become_a_spare() {
     );
 }
 
+/// A worker that was started to judge an abandoned attempt took the batch's next job, and with it the place of one too many.
+#[test]
+fn an_errand_begins_no_job_of_its_batch() {
+    let pool = leak(
+        RetryPool::builder()
+            .threads(1)
+            .max_stuck(0)
+            .build()
+            .unwrap(),
+    );
+    let gate = CancelToken::new();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let batch = pool.batch([0, 1], {
+        let (gate, begun) = (gate.clone(), Arc::clone(&begun));
+        move |_| {
+            begun.fetch_add(1, SeqCst);
+            while !gate.is_cancelled() {
+                thread::sleep(ms(1));
+            }
+            Ok::<_, ()>(())
+        }
+    });
+    let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(50));
+    let mut completed = batch.as_completed();
+    let first = completed.next_timeout(ms(3000)).unwrap().unwrap();
+    assert!(first.result().is_err());
+    assert!(completed.next_timeout(ms(200)).is_err());
+    assert_eq!(begun.load(SeqCst), 1);
+    gate.cancel();
+    let second = completed.next_timeout(ms(3000)).unwrap().unwrap();
+    assert!(second.result().is_ok());
+    assert!(completed.next().is_none());
+}
+
+/// While a hook waited on the worker that was started for the first of them, nobody judged the second.
+#[test]
+fn an_errand_that_waits_is_handed_over() {
+    let pool = leak(
+        RetryPool::builder()
+            .threads(2)
+            .max_stuck(0)
+            .retry(RetryPolicy::never())
+            .build()
+            .unwrap(),
+    );
+    let gate = CancelToken::new();
+    let hangs = || loop {
+        thread::park();
+        if false {
+            break Ok::<_, ()>(());
+        }
+    };
+    let first = pool.job(hangs).attempt_timeout(ms(50)).on_give_up({
+        let gate = gate.clone();
+        move |_| {
+            gate.wait_timeout(FOREVER);
+        }
+    });
+    let first = first.submit();
+    let second = pool.job(hangs).attempt_timeout(ms(150)).submit();
+    assert!(
+        second
+            .wait_timeout(ms(3000))
+            .is_ok_and(|result| result.is_err())
+    );
+    assert!(!first.is_settled());
+    gate.cancel();
+    assert!(
+        first
+            .wait_timeout(ms(3000))
+            .is_ok_and(|result| result.is_err())
+    );
+}
+
 #[test]
 fn destructor_of_an_unread_result_may_wait() {
     struct Waits(&'static RetryPool, mpsc::Sender<()>);

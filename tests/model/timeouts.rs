@@ -87,16 +87,7 @@ fn a_job_behind_a_stuck_one_gets_a_worker() {
     explore("a stuck worker is replaced", &sides, |sides| {
         let pool = pool(1 + choose(2) as usize);
         let gate = CancelToken::new();
-        let stuck = pool.job({
-            let gate = gate.clone();
-            // Not its own token, which would tell it to stop.
-            move || {
-                while !gate.is_cancelled() {
-                    thread::yield_now();
-                }
-                Ok::<_, ()>(())
-            }
-        });
+        let stuck = pool.job(hangs_until(&gate));
         let policy = RetryPolicy::never();
         let stuck = stuck.retry(policy).attempt_timeout(LATER).submit();
         let next = pool.submit(move || {
@@ -111,6 +102,69 @@ fn a_job_behind_a_stuck_one_gets_a_worker() {
         pool.shutdown();
         assert_eq!(pool.stats().unsettled(), 0);
     });
+}
+
+#[test]
+fn shutdown_now_against_the_limit_of_an_attempt() {
+    let sides = ["not begun", "abandoned", "abandoned before"];
+    explore("shutdown_now against a limit", &sides, |sides| {
+        let pool = pool(1);
+        let gate = CancelToken::new();
+        let job = pool.job(hangs_until(&gate)).retry(RetryPolicy::never());
+        let job = job.attempt_timeout(LATER).submit();
+        let abandoned_before = job.attempts() == 1 && job.is_settled();
+        pool.shutdown_now();
+        let give_up = job.wait().unwrap_err();
+        sides.saw(match give_up.attempts() {
+            0 => "not begun",
+            _ if abandoned_before => "abandoned before",
+            _ => "abandoned",
+        });
+        gate.cancel();
+        pool.shutdown();
+        assert_settled(&pool, 0, 1);
+    });
+}
+
+#[test]
+fn shutdown_now_against_the_limit_of_an_attempt_in_a_batch() {
+    let sides = ["not begun", "abandoned"];
+    explore("shutdown_now against a limit in a batch", &sides, |sides| {
+        let pool = pool(1);
+        let gate = CancelToken::new();
+        let hangs = hangs_until(&gate);
+        // The first one leaves the timer something to look at.
+        let batch = pool.batch([false, true], move |hang| match hang {
+            true => hangs(),
+            false => Ok(()),
+        });
+        let batch = batch.retry(RetryPolicy::never()).attempt_timeout(LATER);
+        let mut completed = batch.as_completed();
+        let first = completed.next().unwrap();
+        let succeeded = first.result().is_ok();
+        drop(first);
+        pool.shutdown_now();
+        let hanging = completed.next().unwrap();
+        assert!(completed.next().is_none());
+        sides.saw(match hanging.attempts() {
+            0 => "not begun",
+            _ => "abandoned",
+        });
+        gate.cancel();
+        pool.shutdown();
+        assert_settled(&pool, succeeded.into(), 1 + u64::from(!succeeded));
+    });
+}
+
+/// Runs until the gate is opened, whatever its own token says.
+fn hangs_until(gate: &CancelToken) -> impl Fn() -> Result<(), ()> + Send + Sync + use<> {
+    let gate = gate.clone();
+    move || {
+        while !gate.is_cancelled() {
+            thread::yield_now();
+        }
+        Ok(())
+    }
 }
 
 #[test]
