@@ -343,7 +343,7 @@ mod models {
                 true => "after it",
                 false => "before the stop",
             });
-            assert_eq!(fired.recv(), Ok("watch"));
+            assert_eq!(fired.recv().unwrap(), "watch");
             over.store(true, atomic::SeqCst);
             timer.look_again();
             thread.join().unwrap();

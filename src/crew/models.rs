@@ -104,10 +104,6 @@ impl Lane<'static> for Parcel {
         0
     }
 
-    fn is_watching(&self) -> bool {
-        false
-    }
-
     fn close(&self) {}
 }
 
