@@ -173,11 +173,6 @@ impl<E> Record<E> {
         (self.time, self.expired) = (limit, true);
     }
 
-    /// Is there an abandoned attempt to be judged?
-    pub(crate) fn has_expired(&self) -> bool {
-        self.expired
-    }
-
     /// The limit of the abandoned attempt that is to be judged, which is now the caller's business.
     pub(crate) fn take_expired(&mut self) -> Option<Duration> {
         let limit = Duration::from_nanos(self.time);

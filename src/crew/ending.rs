@@ -120,7 +120,9 @@ impl<'p> Crew<'p> {
         let ended = self.wait(deadline, |alive| alive == 0);
         if !ended {
             let running = self.stats().unsettled();
-            self.wait(deadline_after(LEAVING), |alive| alive as u64 <= running);
+            // The timer's thread stays with those that run.
+            let left = running + u64::from(running > 0);
+            self.wait(deadline_after(LEAVING), |alive| alive as u64 <= left);
         }
         ended
     }

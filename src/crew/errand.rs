@@ -13,6 +13,8 @@ pub(super) enum Errand<'p> {
     Bury(SharedWork<'p>),
     /// To drop entries of the timer.
     Drop(Vec<Parked<'p>>),
+    /// To judge the attempts of a batch that were abandoned.
+    Judge(SharedLane<'p>),
     /// To end a batch whose time is over.
     End(SharedLane<'p>, GiveUpReason),
     /// To call those who listen to a token that was cancelled.
@@ -27,11 +29,15 @@ impl<'p> Slip<'p> {
         Arc::new(Self(Mutex::new(Some(errand))))
     }
 
-    fn carry_out(&self, crew: &Crew<'p>) {
+    fn carry_out(&self, crew: &Crew<'p>, post: Option<&Post>) {
         let errand = self.0.lock().take();
         match errand {
             Some(Errand::Bury(work)) => unwind::discard(work),
             Some(Errand::Drop(entries)) => unwind::discard_all(entries),
+            Some(Errand::Judge(lane)) => {
+                lane.judge(crew, post);
+                unwind::discard(lane);
+            }
             Some(Errand::End(lane, reason)) => {
                 lane.give_up(crew, reason);
                 unwind::discard(lane);
@@ -47,12 +53,12 @@ impl<'p> Slip<'p> {
 }
 
 impl<'p> Work<'p> for Slip<'p> {
-    fn run(&self, crew: &Crew<'p>, _post: &Arc<Post>) -> Next {
-        self.carry_out(crew);
+    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        self.carry_out(crew, Some(post));
         Next::Done
     }
 
     fn give_up(&self, crew: &Crew<'p>, _reason: GiveUpReason) {
-        self.carry_out(crew);
+        self.carry_out(crew, None);
     }
 }

@@ -91,6 +91,9 @@ pub(crate) trait Lane<'p>: Work<'p> {
     /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
     fn missing_tokens(&self, gone: bool) -> usize;
 
+    /// Judges the attempts that were abandoned, on this worker if it is one.
+    fn judge(&self, crew: &Crew<'p>, post: Option<&Post>);
+
     /// Accepts nothing more from outside.
     fn close(&self);
 }

@@ -104,6 +104,8 @@ impl Lane<'static> for Parcel {
         0
     }
 
+    fn judge(&self, _crew: &Crew<'static>, _post: Option<&Post>) {}
+
     fn close(&self) {}
 }
 

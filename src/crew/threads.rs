@@ -16,6 +16,7 @@ impl<'p> Crew<'p> {
     /// The life of a worker.
     pub(crate) fn work(&self, post: &Arc<Post>) {
         post.take();
+        self.roster.has_started();
         let presence = Presence {
             crew: self,
             post,
@@ -30,6 +31,7 @@ impl<'p> Crew<'p> {
         call(&self.settings.on_thread_start);
         observer.tell(|observer| observer.worker_started(&event(false)));
         while let Some(work) = self.next_work(post) {
+            post.note_work();
             let next = if self.phase() == STOPPED {
                 self.void(&work, GiveUpReason::Shutdown);
                 Next::Done
@@ -135,7 +137,7 @@ impl<'p> Crew<'p> {
         let _presence = TimerPresence {
             roster: &self.roster,
         };
-        let over = || Roster::alive(&self.roster.lock()) == 1;
+        let over = || self.roster.is_deserted();
         self.timer.run(over, |parked, now| match parked {
             Parked::Job(work, place) => self.push_at(place, work),
             Parked::Attempt(watch) => {
@@ -172,11 +174,10 @@ impl<'p> Crew<'p> {
                     stuck,
                     over,
                 } = lane.due(now);
-                stuck.iter().for_each(|stuck| self.abandon(stuck));
-                if stuck.is_empty() {
-                    self.push_tokens(&lane, tokens);
-                } else {
-                    (0..tokens).for_each(|_| self.push_urgent(Arc::clone(&lane) as _));
+                self.push_tokens(&lane, tokens);
+                if !stuck.is_empty() {
+                    stuck.iter().for_each(|stuck| self.abandon(stuck));
+                    self.run_errand(Errand::Judge(Arc::clone(&lane)));
                 }
                 if let Some(due) = again {
                     self.park_again(due, &lane);

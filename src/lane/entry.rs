@@ -152,9 +152,7 @@ impl<I, E> Queued<I, E> {
     /// Has it failed, and is tried again?
     #[inline]
     pub(crate) fn is_retry(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(|record| !record.has_expired())
+        self.record.is_some()
     }
 
     /// Drops the user's values one by one, since each may panic in its destructor.

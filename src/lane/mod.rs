@@ -85,7 +85,7 @@ struct Hints {
 struct State<I, T, E> {
     gate: Gate,
     queued: VecDeque<Queued<I, E>>,
-    /// Queued, before all others: attempts of theirs were abandoned, and a worker is to judge that.
+    /// Their attempts were abandoned, and that is still to be judged: needs no token.
     expired: VecDeque<Queued<I, E>>,
     parked: BinaryHeap<ParkedJob<I, E>>,
     running: usize,
@@ -316,11 +316,10 @@ impl<I, T, E> State<I, T, E> {
 
     /// How many tokens are missing.
     fn lacking(&self, threads: usize) -> usize {
-        let queued = self.expired.len() + self.queued.len();
-        if queued == 0 {
+        if self.queued.is_empty() {
             return 0;
         }
-        let wanted = (queued + self.running).min(threads);
+        let wanted = (self.queued.len() + self.running).min(threads);
         wanted.saturating_sub(self.tokens)
     }
 

@@ -76,16 +76,17 @@ impl Bench {
         let bench = Arc::clone(self);
         spawn(move || {
             while bench.tokens.recv().is_ok() {
-                let (mut after, pocket) = bench.core.begin(0, false);
+                let Some((mut job, pocket)) = bench.core.begin(0) else {
+                    continue;
+                };
                 let turn = Turn {
                     pocket: pocket.as_ref(),
                     tiny: true,
                     over: false,
-                    errand: false,
                     time: 0,
                 };
-                while let After::Job(job) = after {
-                    after = bench.step(job, &turn);
+                while let After::Job(next) = bench.step(job, &turn) {
+                    job = next;
                     bench.core.assert_invariants(&bench.core.state.lock());
                 }
             }

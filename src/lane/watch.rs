@@ -1,8 +1,8 @@
 //! Attempts that have a limit, and may be abandoned.
 //!
 //! While such an attempt runs, its job lies here rather than with the worker, who takes it back when the attempt has returned
-//! ([`Core::reclaim`]). When the limit has passed, the timer takes it ([`Core::due`]) and queues it before all others, marked:
-//! the worker that gets it judges the time-out. Both happen under the lock, so it is one or the other.
+//! ([`Core::reclaim`]). When the limit has passed, the timer takes it ([`Core::due`]) and has a worker judge the time-out.
+//! Both happen under the lock, so it is one or the other.
 
 use std::collections::binary_heap::PeekMut;
 
@@ -29,6 +29,14 @@ pub(super) struct Watched<I, E> {
 }
 
 impl<I, T, E> Core<I, T, E> {
+    /// Takes a job whose attempt was abandoned, to judge that.
+    pub(crate) fn take_expired(&self) -> Option<Queued<I, E>> {
+        let mut state = self.state.lock();
+        let job = state.expired.pop_front()?;
+        state.running += 1;
+        Some(job)
+    }
+
     /// Keeps a job while its attempt runs; gives its ticket, and when to have the timer look.
     pub(crate) fn lend(
         &self,
@@ -58,7 +66,7 @@ impl<I, T, E> Core<I, T, E> {
         Some(watched.job)
     }
 
-    /// Queues what has come due: parked jobs, and those whose attempts have expired. When the time for the batch is over, nothing more
+    /// Queues the parked jobs that have come due, and takes the running ones whose attempts have expired. When the time for the batch is over, nothing more
     /// begins.
     pub(crate) fn due(&self, now: Nanos) -> Due {
         let setup = &self.setup;

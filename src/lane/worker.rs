@@ -6,7 +6,7 @@ use super::{Core, FailFast, Gate, Queued, Settled, SharedPocket, State};
 use crate::clock::Nanos;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
-use crate::sync::Ordering;
+use crate::sync::{MutexGuard, Ordering};
 
 /// What became of a job that a worker has run.
 pub(crate) enum Ran<I, T, E> {
@@ -32,8 +32,6 @@ pub(crate) struct Turn<'a, I, T, E> {
     pub(crate) tiny: bool,
     /// The token is to go back, if something is left to do.
     pub(crate) over: bool,
-    /// The worker was started to judge attempts that were abandoned, and runs none.
-    pub(crate) errand: bool,
     /// The last time that is known.
     pub(crate) time: Nanos,
 }
@@ -59,24 +57,15 @@ pub(crate) struct Leftover<I, T, E> {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    /// Takes the first job of a turn, with a pocket for more; on an `errand` only what is to be judged, and no pocket.
+    /// Takes the first job of a turn, with a pocket for more. `None`: the token is given up.
     pub(crate) fn begin(
         &self,
         now: Nanos,
-        errand: bool,
-    ) -> (After<I, E>, Option<SharedPocket<I, T, E>>) {
+    ) -> Option<(Queued<I, E>, Option<SharedPocket<I, T, E>>)> {
         let mut state = self.state.lock();
-        if errand && state.expired.is_empty() {
-            return (After::TurnOver, None);
-        }
         state.recall_stale(now);
-        match self.take(&mut state) {
-            Some(job) => {
-                let pocket = (!errand && self.has_pockets()).then(|| state.hand_out());
-                (After::Job(job), pocket)
-            }
-            None => (After::Empty, None),
-        }
+        let job = self.take(&mut state)?;
+        Some((job, self.has_pockets().then(|| state.hand_out())))
     }
 
     /// May workers take several jobs at once? Not where the order of the queue or the number of jobs that have ended matters, and not where
@@ -122,7 +111,7 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(unused) = turn.pocket.filter(|_| pocket.is_none()) {
             state.empty(unused);
         }
-        if state.expired.is_empty() && (turn.errand || turn.over && !state.queued.is_empty()) {
+        if turn.over && !state.queued.is_empty() {
             return After::TurnOver;
         }
         let Some(job) = self.take(state) else {
@@ -157,10 +146,28 @@ impl<I, T, E> Core<I, T, E> {
     ) -> (Leftover<I, T, E>, usize) {
         let mut state = self.state.lock();
         state.away -= 1;
-        let leftover = self.put(&mut state, ran, now);
         if let Some(pocket) = pocket {
             state.take_back(pocket);
         }
+        self.put_without_token(state, ran, now)
+    }
+
+    /// Puts away what was judged by a worker without a token.
+    pub(crate) fn put_judged(
+        &self,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+    ) -> (Leftover<I, T, E>, usize) {
+        self.put_without_token(self.state.lock(), ran, now)
+    }
+
+    fn put_without_token(
+        &self,
+        mut state: MutexGuard<'_, State<I, T, E>>,
+        ran: Ran<I, T, E>,
+        now: Option<Nanos>,
+    ) -> (Leftover<I, T, E>, usize) {
+        let leftover = self.put(&mut state, ran, now);
         (leftover, state.announce(self.setup.threads))
     }
 
@@ -190,15 +197,12 @@ impl<I, T, E> Core<I, T, E> {
     /// Takes the next job, or gives the token up.
     #[inline(always)]
     fn take(&self, state: &mut State<I, T, E>) -> Option<Queued<I, E>> {
-        let mut next = state.expired.pop_front();
-        if next.is_none() && !matches!(state.gate, Gate::Ended(_)) {
-            // Between the failure that stops a batch and its end nothing begins.
-            if state.queued.is_empty() {
-                state.recall();
-            }
-            next = state.queued.pop_front();
+        if state.queued.is_empty() {
+            state.recall();
         }
-        let Some(job) = next else {
+        // Between the failure that stops a batch and its end nothing begins.
+        let held_back = matches!(state.gate, Gate::Ended(_));
+        let Some(job) = (!held_back).then(|| state.queued.pop_front()).flatten() else {
             state.tokens -= 1;
             // ORDERING: a hint, set and cleared under the lock.
             self.hints.hungry.store(true, Ordering::Relaxed);

@@ -72,6 +72,8 @@ pub(crate) struct State {
     available: usize,
     /// Threads that have not ended, the timer's included.
     alive: usize,
+    /// Of these, workers whose threads have not begun.
+    starting: usize,
     stuck: usize,
     /// Places of stuck workers that stay empty, since too many are stuck, until one comes back.
     vacant: usize,
@@ -120,6 +122,7 @@ impl Roster {
             sleepers: Vec::new(),
             available: 0,
             alive: 0,
+            starting: 0,
             stuck: 0,
             vacant: 0,
             errand: false,
@@ -163,6 +166,7 @@ impl Roster {
             let mut state = self.lock();
             state.available += 1;
             state.alive += 1;
+            state.starting += 1;
             let free = state.posts.iter().position(Option::is_none);
             let number = free.unwrap_or_else(|| {
                 state.posts.push(None);
@@ -180,11 +184,23 @@ impl Roster {
         if started.is_err() {
             let mut state = self.lock();
             state.available -= 1;
+            state.starting -= 1;
             state.remove(&post);
             drop(state);
             self.changed.notify_all();
         }
         started
+    }
+
+    /// The thread of a worker has begun.
+    pub(crate) fn has_started(&self) {
+        self.lock().starting -= 1;
+    }
+
+    /// Is the timer's thread the last one that has begun, but for those that are stuck? Who begins in a stopped pool runs no attempt.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let state = self.lock();
+        Self::alive(&state) - state.starting == 1
     }
 
     /// Starts a worker for what is urgent, unless somebody is free to take it or was started before. False if there is nobody.
@@ -210,10 +226,16 @@ impl Roster {
         }
     }
 
-    /// This worker is about to wait for other jobs. If it is on an errand, another one is started in its place.
+    /// This worker is about to wait for other jobs. Another one looks for what is urgent meanwhile: in the place of one that was started for
+    /// that, and in a stopped pool, which has no spares. Not for one that has done nothing yet, as what it waits in goes for the next, too.
     fn hand_errand_over(self: &Arc<Self>, post: &Post) {
-        let was_on_it = post.role == Role::Errand && !post.errand_is_over();
-        if was_on_it && self.recruit(Role::Errand).is_err() {
+        if !post.has_worked() {
+            return;
+        }
+        let own = post.role == Role::Errand && !post.errand_is_over();
+        let stands_in =
+            |state: &mut State| state.stopped && !std::mem::replace(&mut state.errand, true);
+        if (own || stands_in(&mut self.lock())) && self.recruit(Role::Errand).is_err() {
             self.lock().errand = false;
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct Post {
     token: Mutex<CancelToken>,
     /// It was started on an errand, and that is over.
     errand_over: AtomicBool,
+    has_worked: AtomicBool,
     /// Does the job that it runs hold a permit? Written by this worker alone.
     holds_permit: AtomicBool,
     /// Has anybody seen the token? Spares a look at it before each job.
@@ -75,6 +76,7 @@ impl Post {
             counts: Padded::default(),
             token: Mutex::default(),
             errand_over: AtomicBool::new(false),
+            has_worked: AtomicBool::new(false),
             holds_permit: AtomicBool::new(false),
             token_seen: AtomicBool::new(false),
             lane: AtomicU64::new(0),
@@ -89,10 +91,15 @@ impl Post {
         self.role != Role::Regular
     }
 
-    /// Was it started on an errand, and is still on it?
-    pub(crate) fn is_on_errand(&self) -> bool {
-        // ORDERING: changed by this worker alone.
-        self.role == Role::Errand && !self.errand_over.load(Ordering::Relaxed)
+    /// It has work.
+    pub(crate) fn note_work(&self) {
+        // ORDERING: read and written by this worker alone.
+        self.has_worked.store(true, Ordering::Relaxed);
+    }
+
+    /// Has it come so far that there was work?
+    pub(super) fn has_worked(&self) -> bool {
+        self.has_worked.load(Ordering::Relaxed)
     }
 
     /// Notes that its errand is over; was it before?

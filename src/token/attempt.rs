@@ -39,33 +39,36 @@ where
         Some((job, outcome))
     }
 
-    /// One attempt of a job whose attempts have a limit, or the judging of one that was abandoned.
+    /// One attempt of a job whose attempts have a limit.
     fn run_limited(
         &self,
         crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,
         post: &Arc<Post>,
-        mut job: Queued<I, E>,
+        job: Queued<I, E>,
     ) -> Option<(Queued<I, E>, Outcome<T>)> {
+        let (mut job, returned) = self.run_shared(crew, rules, post, job)?;
+        let (subject, record) = self.look_at(&mut job);
         let told = || self.core.setup.token.reason();
-        let expired = match &mut job.record {
-            Some(record) => record.take_expired(),
-            None => None,
-        };
-        let outcome = if let Some(limit) = expired {
-            let (subject, record) = self.look_at(&mut job);
-            let is_over = || {
-                let deadline = rules.deadline?;
-                (rules.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
-            };
-            conclude_timed_out(rules, &subject, record, limit, told().or_else(is_over))
-        } else {
-            let returned;
-            (job, returned) = self.run_shared(crew, rules, post, job)?;
-            let (subject, record) = self.look_at(&mut job);
-            conclude(rules, &subject, record, returned, told)
-        };
+        let outcome = conclude(rules, &subject, record, returned, told);
         Some((job, outcome))
+    }
+
+    /// Judges an attempt that was abandoned.
+    pub(super) fn judge_one(
+        &self,
+        rules: &Rules<'_, I, T, E>,
+        mut job: Queued<I, E>,
+    ) -> (Queued<I, E>, Outcome<T>) {
+        let limit = job.record.as_mut().and_then(|record| record.take_expired());
+        let limit = limit.unwrap_or_else(|| unreachable!("the timer has noted the limit"));
+        let (subject, record) = self.look_at(&mut job);
+        let told = self.core.setup.token.reason().or_else(|| {
+            let deadline = rules.deadline?;
+            (rules.clock.now() >= deadline).then_some(GiveUpReason::DeadlineExceeded)
+        });
+        let outcome = conclude_timed_out(rules, &subject, record, limit, told);
+        (job, outcome)
     }
 
     #[inline(always)]

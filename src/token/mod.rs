@@ -160,6 +160,13 @@ where
         self.core.missing_tokens(gone)
     }
 
+    fn judge(&self, crew: &Crew<'p>, post: Option<&Post>) {
+        let swap = |token| post.map(|post| post.swap_token(token));
+        let own = swap(self.core.setup.token.clone());
+        self.judge_expired(crew, post);
+        drop(own.and_then(swap));
+    }
+
     fn close(&self) {
         self.core.close();
     }

@@ -34,14 +34,10 @@ where
         let rules = self.rules(crew);
         let begun = crew.clock.now();
         let mut pace = Pace::new(begun);
-        let errand = post.is_on_errand();
-        let (mut after, pocket) = self.core.begin(begun, errand);
+        let Some((mut job, pocket)) = self.core.begin(begun) else {
+            return Next::Done;
+        };
         let next = loop {
-            let job = match after {
-                After::Job(job) => job,
-                After::Empty => break Next::Done,
-                After::TurnOver => break Next::Requeue(Requeue::Back),
-            };
             if job.is_retry() {
                 post.counts.retries.bump(1);
             }
@@ -55,13 +51,12 @@ where
                 self.core.setup.roster.permits.release(1);
                 post.counts.succeeded.bump(1);
             }
-            after = if post.has_token() {
+            let after = if post.has_token() {
                 let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
                 let turn = Turn {
                     pocket: pocket.as_ref(),
                     tiny: pace.is_tiny(),
                     over: long && crew.has_waiting(),
-                    errand,
                     time: pace.last(),
                 };
                 self.exchange(crew, post, (ran, outcome), now, &turn)
@@ -73,6 +68,11 @@ where
             if self.core.setup.token.is_cancelled() {
                 self.end_as_told(crew);
             }
+            job = match after {
+                After::Job(job) => job,
+                After::Empty => break Next::Done,
+                After::TurnOver => break Next::Requeue(Requeue::Back),
+            };
         };
         if pace.unread > 0 {
             self.core.tell_time(crew.clock.now());
@@ -134,13 +134,33 @@ where
     ) {
         let (leftover, tokens) = self.core.put_away(ran, now, pocket);
         post.set_holding(false);
+        self.push_tokens(crew, tokens);
+        self.tidy(crew, leftover);
+    }
+
+    fn push_tokens(&self, crew: &Crew<'p>, tokens: usize) {
         if tokens > 0
             && let Some(lane) = self.this.upgrade()
         {
             let lane: SharedLane<'p> = lane;
             crew.push_tokens(&lane, tokens);
         }
-        self.tidy(crew, leftover);
+    }
+
+    /// Judges the attempts that were abandoned. Without a worker: for a pool that has stopped.
+    pub(super) fn judge_expired(&self, crew: &Crew<'p>, post: Option<&Post>) {
+        let rules = self.rules(crew);
+        while let Some(job) = self.core.take_expired() {
+            let hold = |holds| post.into_iter().for_each(|post| post.set_holding(holds));
+            hold(true);
+            let (job, outcome) = self.judge_one(&rules, job);
+            let now = outcome.time();
+            let ran = self.follow(job, outcome);
+            let (leftover, tokens) = self.core.put_judged(ran, now);
+            hold(false);
+            self.push_tokens(crew, tokens);
+            self.tidy(crew, leftover);
+        }
     }
 
     /// Does what a visit to the core left to be done after the lock.

@@ -435,6 +435,129 @@ fn an_errand_that_waits_is_handed_over() {
     );
 }
 
+/// What the first errand left behind in the work channel was taken for somebody who would judge the second.
+#[test]
+fn attempts_of_a_batch_that_expire_one_after_the_other_are_both_judged() {
+    let pool = leak(
+        RetryPool::builder()
+            .threads(2)
+            .max_stuck(0)
+            .build()
+            .unwrap(),
+    );
+    let batch = pool.batch(std::iter::empty(), |_: &u32| {
+        loop {
+            thread::park();
+            if false {
+                break Ok::<_, ()>(());
+            }
+        }
+    });
+    let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(60));
+    let (sender, mut completed) = batch.channel();
+    sender.send(0).unwrap();
+    thread::sleep(ms(30));
+    sender.send(1).unwrap();
+    for _ in 0..2 {
+        let done = completed.next_timeout(ms(3000)).unwrap().unwrap();
+        assert!(done.result().is_err());
+    }
+    std::mem::forget(completed);
+}
+
+/// In a stopped pool nobody took the place of a worker that waited in a hook.
+#[test]
+fn a_hook_may_wait_for_another_abandoned_job_in_a_stopped_pool() {
+    for _ in 0..20 {
+        let pool = leak(
+            RetryPool::builder()
+                .threads(2)
+                .retry(RetryPolicy::never())
+                .build()
+                .unwrap(),
+        );
+        let (both_run, run) = mpsc::channel();
+        let settled = [CancelToken::new(), CancelToken::new()];
+        let submit = |n: usize| {
+            let both_run = both_run.clone();
+            let [own, other] = [n, 1 - n].map(|n| settled[n].clone());
+            let job = pool.job(move || {
+                both_run.send(()).unwrap();
+                loop {
+                    thread::park();
+                    if false {
+                        break Ok::<_, ()>(());
+                    }
+                }
+            });
+            let job = job.attempt_timeout(ms(20)).on_give_up(move |_| {
+                own.cancel();
+                other.wait_timeout(FOREVER);
+            });
+            job.submit()
+        };
+        let jobs = [submit(0), submit(1)];
+        run.iter().take(2).for_each(drop);
+        pool.shutdown_now();
+        for job in jobs {
+            assert!(
+                job.wait_timeout(ms(3000))
+                    .is_ok_and(|result| result.is_err())
+            );
+        }
+    }
+}
+
+/// Each thread that was started in the place of one that waited in this hook waited there, too, and was replaced in its turn.
+#[test]
+fn a_hook_at_the_start_of_threads_may_wait() {
+    let started = Arc::new(AtomicUsize::new(0));
+    let pool = RetryPool::builder().threads(1).on_thread_start({
+        let started = Arc::clone(&started);
+        move || {
+            started.fetch_add(1, SeqCst);
+            CancelToken::new().wait_timeout(ms(1));
+        }
+    });
+    let pool = pool.build().unwrap();
+    let gate = CancelToken::new();
+    let blocker = pool.submit({
+        let gate = gate.clone();
+        move || {
+            while !gate.is_cancelled() {
+                thread::sleep(ms(1));
+            }
+            Ok::<_, ()>(())
+        }
+    });
+    assert!(until(FOREVER, || blocker.state() == JobState::Running));
+    let late = pool.job(|| Ok::<_, ()>(())).timeout(ms(20)).submit();
+    assert!(late.wait().is_err());
+    thread::sleep(ms(100));
+    gate.cancel();
+    blocker.wait().unwrap();
+    pool.shutdown();
+    // The worker, a spare for it while it waits, and what was started for the job that was late, likewise.
+    assert!(started.load(SeqCst) <= 6, "{started:?} threads");
+}
+
+#[test]
+fn shutdown_now_does_not_wait_for_the_timer() {
+    let pool = RetryPool::with_threads(1);
+    let (open, gate) = mpsc::channel::<()>();
+    let blocker = pool.submit(move || gate.recv());
+    assert!(until(FOREVER, || blocker.state() == JobState::Running));
+    // The quickest of a few, as a thread may be held up.
+    let took = (0..5).map(|_| {
+        let begun = Instant::now();
+        pool.shutdown_now();
+        begun.elapsed()
+    });
+    let took = took.min().unwrap();
+    drop(open);
+    assert!(took < ms(25), "{took:?}");
+}
+
 #[test]
 fn destructor_of_an_unread_result_may_wait() {
     struct Waits(&'static RetryPool, mpsc::Sender<()>);
