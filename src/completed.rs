@@ -164,7 +164,8 @@ where
                 self.delivered += 1;
                 return Ok(Some(Completion::new(settled, Arc::clone(&self.lane.core))));
             }
-            match self.lane.core.wait(deadline, self.starved) {
+            let low = (self.has_more() && !self.starved).then(|| self.low_mark());
+            match self.lane.core.wait(deadline, self.starved, low) {
                 Woken::End if !self.has_more() => return Ok(None),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
@@ -197,10 +198,14 @@ where
     }
 
     /// The low-water mark: refill at three quarters of the window, but never with fewer jobs than there are workers.
-    fn is_low(&self, held: usize) -> bool {
+    fn low_mark(&self) -> usize {
         let window = self.lane.core.setup.window;
         let threads = self.crew.settings.threads;
-        held <= (window - window / 4).max(threads.min(window - 1))
+        (window - window / 4).max(threads.min(window - 1))
+    }
+
+    fn is_low(&self, held: usize) -> bool {
+        held <= self.low_mark()
     }
 
     /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing

@@ -4,6 +4,7 @@
 //! All are unbounded, so a push never blocks; how much is let in is decided elsewhere, and so is who sleeps while there is
 //! nothing to take. Until something is pushed to one of the two for the first time, looking there is one read of a flag.
 
+use crate::policy::Requeue;
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 
 /// A queue of `W` for many threads.
@@ -25,6 +26,14 @@ impl<W> Queue<W> {
             front: unbounded(),
             urgent: unbounded(),
             early_used: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds work. Never blocks.
+    pub(crate) fn push_at(&self, place: Requeue, work: W) {
+        match place {
+            Requeue::Back => self.push(work),
+            Requeue::Front => self.push_front(work),
         }
     }
 
@@ -55,16 +64,17 @@ impl<W> Queue<W> {
 
     /// Takes the first work, if there is any.
     pub(crate) fn pop(&self) -> Option<W> {
+        self.pop_urgent().or_else(|| self.pop_other())
+    }
+
+    /// Takes the first work that is not urgent, if there is any.
+    pub(crate) fn pop_other(&self) -> Option<W> {
         let early = if self.uses_early() {
-            let urgent = self.urgent.1.try_recv();
-            urgent.or_else(|_| self.front.1.try_recv()).ok()
+            self.front.1.try_recv().ok()
         } else {
             None
         };
-        match early {
-            Some(work) => Some(work),
-            None => self.back.1.try_recv().ok(),
-        }
+        early.or_else(|| self.back.1.try_recv().ok())
     }
 
     /// Takes the first work that is urgent, if there is any.
@@ -74,6 +84,10 @@ impl<W> Queue<W> {
         } else {
             None
         }
+    }
+
+    pub(crate) fn has_urgent(&self) -> bool {
+        self.uses_early() && !self.urgent.1.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {

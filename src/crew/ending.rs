@@ -57,9 +57,11 @@ impl<'p> Crew<'p> {
         self.cancel_before(self.clock.now());
         let lanes = self.batches.lock().lanes();
         lanes.iter().for_each(|lane| lane.give_up(self, reason));
-        // What is pushed meanwhile is not cancelled by this call, so it ends.
+        // What is pushed meanwhile is not cancelled by this call, so it ends. What is urgent is about to end anyway.
         for _ in 0..self.queue.len() {
-            let Some(work) = self.queue.pop() else { break };
+            let Some(work) = self.queue.pop_other() else {
+                break;
+            };
             self.void(&work, reason);
             unwind::discard(work);
         }

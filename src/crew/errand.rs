@@ -13,8 +13,10 @@ pub(super) enum Errand<'p> {
     Bury(SharedWork<'p>),
     /// To drop entries of the timer.
     Drop(Vec<Parked<'p>>),
-    /// To judge the attempts of a batch that were abandoned.
+    /// To judge an attempt of a batch that was abandoned.
     Judge(SharedLane<'p>),
+    /// To end what was pushed while the pool stopped.
+    Sweep,
     /// To end a batch whose time is over.
     End(SharedLane<'p>, GiveUpReason),
     /// To call those who listen to a token that was cancelled.
@@ -38,6 +40,7 @@ impl<'p> Slip<'p> {
                 lane.judge(crew, post);
                 unwind::discard(lane);
             }
+            Some(Errand::Sweep) => crew.sweep(GiveUpReason::Shutdown),
             Some(Errand::End(lane, reason)) => {
                 lane.give_up(crew, reason);
                 unwind::discard(lane);

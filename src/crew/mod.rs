@@ -91,7 +91,7 @@ pub(crate) trait Lane<'p>: Work<'p> {
     /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
     fn missing_tokens(&self, gone: bool) -> usize;
 
-    /// Judges the attempts that were abandoned, on this worker if it is one.
+    /// Judges an attempt that was abandoned, if there is one; on this worker, unless the pool has stopped.
     fn judge(&self, crew: &Crew<'p>, post: Option<&Post>);
 
     /// Accepts nothing more from outside.
@@ -281,10 +281,7 @@ impl<'p> Crew<'p> {
     }
 
     fn push_at(&self, place: Requeue, work: SharedWork<'p>) {
-        match place {
-            Requeue::Back => self.queue.push(work),
-            Requeue::Front => self.queue.push_front(work),
-        }
+        self.queue.push_at(place, work);
         fence(Ordering::SeqCst);
         if self.phase() == STOPPED {
             self.sweep(GiveUpReason::Shutdown);
@@ -301,6 +298,17 @@ impl<'p> Crew<'p> {
         if !self.roster.recruit_errand() && self.phase() == STOPPED {
             // Nobody else is left to do it.
             self.sweep(GiveUpReason::Shutdown);
+        }
+    }
+
+    /// As `push_at`, for the timer's thread, which must not sweep.
+    fn push_when_due(&self, place: Requeue, work: SharedWork<'p>) {
+        self.queue.push_at(place, work);
+        fence(Ordering::SeqCst);
+        if self.phase() == STOPPED {
+            self.run_errand(Errand::Sweep);
+        } else {
+            self.roster.wake_for_work();
         }
     }
 

@@ -7,6 +7,7 @@ use super::errand::{Errand, Slip};
 use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook};
 use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
+use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, Post, Rest, Roster, Stuck};
 use crate::sync::{Arc, search, wait_until};
@@ -61,12 +62,12 @@ impl<'p> Crew<'p> {
         if post.is_spare() {
             while self.roster.is_surplus(post) {
                 // What has come due is settled also where all others are busy.
-                if let Some(work) = self.look_for_urgent() {
+                if let Some(work) = self.look_for_urgent(post) {
                     return Some(work);
                 }
                 // Once more, since whoever comes now starts another errand.
                 self.roster.end_errand(post);
-                if let Some(work) = self.look_for_urgent() {
+                if let Some(work) = self.look_for_urgent(post) {
                     return Some(work);
                 }
                 if self.roster.retires(post) {
@@ -75,13 +76,17 @@ impl<'p> Crew<'p> {
             }
             self.roster.end_errand(post);
         }
-        if let Some(work) = self.look() {
+        if let Some(work) = self.look(post) {
             return Some(work);
         }
         self.roster.begin_search();
         loop {
-            if let Some(work) = search(|| self.look()) {
+            if let Some(work) = search(|| self.look(post)) {
                 self.roster.end_search(|| self.has_waiting());
+                if self.queue.has_urgent() {
+                    // Its pusher has relied on this searcher, who is busy now.
+                    self.roster.recruit_errand();
+                }
                 return Some(work);
             }
             match self.roster.rest(post, || self.has_waiting()) {
@@ -93,19 +98,20 @@ impl<'p> Crew<'p> {
 
     /// Takes work that is urgent, if there is any. Nothing else is for a worker that is one too many: a job would be run by more workers
     /// than the pool is to have, and hold back what comes due meanwhile.
-    fn look_for_urgent(&self) -> Option<SharedWork<'p>> {
-        self.heed_notes();
+    fn look_for_urgent(&self, post: &Post) -> Option<SharedWork<'p>> {
+        self.heed_notes(post);
         self.queue.pop_urgent()
     }
 
     /// Takes work if there is any.
-    fn look(&self) -> Option<SharedWork<'p>> {
-        self.heed_notes();
+    fn look(&self, post: &Post) -> Option<SharedWork<'p>> {
+        self.heed_notes(post);
         self.queue.pop()
     }
 
-    fn heed_notes(&self) {
+    fn heed_notes(&self, post: &Post) {
         if self.roster.has_notes() {
+            post.note_work();
             self.roster
                 .take_notes()
                 .into_iter()
@@ -139,7 +145,7 @@ impl<'p> Crew<'p> {
         };
         let over = || self.roster.is_deserted();
         self.timer.run(over, |parked, now| match parked {
-            Parked::Job(work, place) => self.push_at(place, work),
+            Parked::Job(work, place) => self.push_when_due(place, work),
             Parked::Attempt(watch) => {
                 let watch = watch.upgrade();
                 let work = watch.as_ref().and_then(|watch| watch.work.upgrade());
@@ -174,11 +180,11 @@ impl<'p> Crew<'p> {
                     stuck,
                     over,
                 } = lane.due(now);
-                self.push_tokens(&lane, tokens);
-                if !stuck.is_empty() {
-                    stuck.iter().for_each(|stuck| self.abandon(stuck));
+                for stuck in &stuck {
+                    self.abandon(stuck);
                     self.run_errand(Errand::Judge(Arc::clone(&lane)));
                 }
+                (0..tokens).for_each(|_| self.push_when_due(Requeue::Back, Arc::clone(&lane) as _));
                 if let Some(due) = again {
                     self.park_again(due, &lane);
                 }
@@ -216,12 +222,7 @@ impl<'p> Crew<'p> {
 
     /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
     fn bury(&self, work: SharedWork<'p>) {
-        let slip = Slip::new(Errand::Bury(work));
-        if self.phase() == STOPPED {
-            self.push_urgent(slip);
-        } else {
-            self.push(slip);
-        }
+        self.push_when_due(Requeue::Back, Slip::new(Errand::Bury(work)));
     }
 
     pub(super) fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {

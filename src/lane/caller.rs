@@ -10,7 +10,7 @@ use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
-use crate::sync::{MutexGuard, Ordering, look_before_sleep};
+use crate::sync::{self, MutexGuard, Ordering, look_before_sleep};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
@@ -93,9 +93,7 @@ impl<I, T, E> Core<I, T, E> {
                 self.hints.hungry.store(false, Ordering::Relaxed);
             }
             // Senders may have taken the room that the iterator saw.
-            let wanted = inputs
-                .len()
-                .min(self.setup.window.saturating_sub(state.held()));
+            let wanted = inputs.len().min(state.room(self.setup.window));
             let admitted = self.acquire_permits(&mut state, wanted);
             starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
@@ -201,11 +199,23 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
-    /// too: there is no end while it has inputs.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
+    /// too: there is no end while it has inputs. With a `low` mark it has inputs for which it may find room, lent by a job that waits.
+    pub(crate) fn wait(
+        &self,
+        deadline: Option<Instant>,
+        starved: bool,
+        low: Option<usize>,
+    ) -> Woken {
+        let window = self.setup.window;
+        let in_time = || deadline.is_none_or(|deadline| sync::now() < deadline);
         let outlook = |state: &mut State<I, T, E>| {
             if state.settled.is_empty() {
                 state.gather();
+            }
+            let room = state.room(window);
+            let is_low = |low| self.is_hungry() || window - room <= low;
+            if room > 0 && state.gate == Gate::Open && low.is_some_and(is_low) && in_time() {
+                return Some(Woken::Progress);
             }
             match state.outlook() {
                 Some(Woken::End) if starved && state.gate == Gate::Open => None,

@@ -29,11 +29,12 @@ pub(super) struct Watched<I, E> {
 }
 
 impl<I, T, E> Core<I, T, E> {
-    /// Takes a job whose attempt was abandoned, to judge that.
+    /// Takes a job whose attempt was abandoned, to judge that, with a token of its own: so its place is lent as any other's if a hook waits.
     pub(crate) fn take_expired(&self) -> Option<Queued<I, E>> {
         let mut state = self.state.lock();
         let job = state.expired.pop_front()?;
         state.running += 1;
+        state.tokens += 1;
         Some(job)
     }
 

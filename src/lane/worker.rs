@@ -152,13 +152,19 @@ impl<I, T, E> Core<I, T, E> {
         self.put_without_token(state, ran, now)
     }
 
-    /// Puts away what was judged by a worker without a token.
+    /// Puts away what was judged, and the token that came with it.
     pub(crate) fn put_judged(
         &self,
         ran: Ran<I, T, E>,
         now: Option<Nanos>,
     ) -> (Leftover<I, T, E>, usize) {
-        self.put_without_token(self.state.lock(), ran, now)
+        let mut state = self.state.lock();
+        state.tokens -= 1;
+        if state.queued.is_empty() {
+            // ORDERING: a hint, set and cleared under the lock.
+            self.hints.hungry.store(true, Ordering::Relaxed);
+        }
+        self.put_without_token(state, ran, now)
     }
 
     fn put_without_token(

@@ -317,15 +317,13 @@ impl Roster {
         self.hints.fetch_add(SEARCHER, Ordering::SeqCst);
     }
 
-    /// A searcher has found work, or leaves. If it was the last, and `more` waits, another takes its place.
+    /// A searcher has found work. If it was the last, and `more` waits, another takes its place. Ends with a fence.
     pub(crate) fn end_search(&self, more: impl FnOnce() -> bool) {
         let before = self.hints.fetch_sub(SEARCHER, Ordering::SeqCst);
         let others = before - SEARCHER;
-        if others != 0 && others < SEARCHER {
-            fence(Ordering::SeqCst);
-            if more() {
-                self.wake(1);
-            }
+        fence(Ordering::SeqCst);
+        if others != 0 && others < SEARCHER && more() {
+            self.wake(1);
         }
     }
 

@@ -147,20 +147,28 @@ where
         }
     }
 
-    /// Judges the attempts that were abandoned. Without a worker: for a pool that has stopped.
+    /// Judges an attempt that was abandoned; on a worker its hooks may wait.
     pub(super) fn judge_expired(&self, crew: &Crew<'p>, post: Option<&Post>) {
-        let rules = self.rules(crew);
-        while let Some(job) = self.core.take_expired() {
-            let hold = |holds| post.into_iter().for_each(|post| post.set_holding(holds));
-            hold(true);
-            let (job, outcome) = self.judge_one(&rules, job);
-            let now = outcome.time();
-            let ran = self.follow(job, outcome);
-            let (leftover, tokens) = self.core.put_judged(ran, now);
-            hold(false);
-            self.push_tokens(crew, tokens);
-            self.tidy(crew, leftover);
-        }
+        let Some(job) = self.core.take_expired() else {
+            return;
+        };
+        let hold = |lane| {
+            if let Some(post) = post {
+                post.hold_token_of(lane);
+                post.set_holding(lane != 0);
+            }
+        };
+        hold(self.core.setup.number);
+        let (job, outcome) = self.judge_one(&self.rules(crew), job);
+        let now = outcome.time();
+        let ran = self.follow(job, outcome);
+        let (leftover, tokens) = match post.is_none_or(Post::has_token) {
+            true => self.core.put_judged(ran, now),
+            false => self.core.put_away(ran, now, None),
+        };
+        hold(0);
+        self.push_tokens(crew, tokens);
+        self.tidy(crew, leftover);
     }
 
     /// Does what a visit to the core left to be done after the lock.

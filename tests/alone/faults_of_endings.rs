@@ -465,6 +465,117 @@ fn attempts_of_a_batch_that_expire_one_after_the_other_are_both_judged() {
     std::mem::forget(completed);
 }
 
+/// One errand was to judge both, one after the other, so the hook of the first waited for good.
+#[test]
+fn hooks_of_attempts_that_expire_together_may_wait_for_each_other() {
+    let pool = leak(RetryPool::with_threads(2));
+    let told = [CancelToken::new(), CancelToken::new()];
+    let batch = pool.batch([0, 1], |_: &usize| {
+        loop {
+            thread::park();
+            if false {
+                break Ok::<_, ()>(());
+            }
+        }
+    });
+    let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(50));
+    let batch = batch.on_give_up(move |n, _| {
+        told[*n].cancel();
+        told[1 - n].wait_timeout(FOREVER);
+    });
+    let mut completed = batch.as_completed();
+    for _ in 0..2 {
+        let done = completed.next_timeout(ms(3000)).unwrap().unwrap();
+        assert!(done.result().is_err());
+    }
+    std::mem::forget(completed);
+}
+
+#[test]
+fn the_hook_of_an_abandoned_attempt_may_send_to_its_own_full_batch() {
+    let pool = leak(RetryPool::with_threads(1));
+    let batch = pool.batch(std::iter::empty(), |n: &u32| match n {
+        0 => loop {
+            thread::park();
+        },
+        n => Ok::<_, ()>(*n),
+    });
+    let own: Arc<Mutex<Option<BatchSender<u32>>>> = Arc::default();
+    let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(50));
+    let batch = batch.window(1).on_give_up({
+        let own = Arc::clone(&own);
+        move |_, _| {
+            let sender = own.lock().unwrap().take().unwrap();
+            sender.send(7).unwrap();
+        }
+    });
+    let (sender, mut completed) = batch.channel();
+    *own.lock().unwrap() = Some(sender.clone());
+    sender.send(0).unwrap();
+    drop(sender);
+    let mut results: Vec<_> = (0..2)
+        .map(|_| completed.next_timeout(ms(3000)).unwrap().unwrap())
+        .map(|done| done.into_result().ok())
+        .collect();
+    results.sort_unstable();
+    assert_eq!(results, [None, Some(7)]);
+    std::mem::forget(completed);
+}
+
+/// Who judged it did not say that the queue was empty.
+#[test]
+fn an_iteration_goes_on_behind_a_judged_attempt_and_many_that_are_parked() {
+    let pool = leak(RetryPool::with_threads(1));
+    let batch = pool.batch(0..9, |n: &u32| match n {
+        7 => loop {
+            thread::park();
+        },
+        8 => Ok(()),
+        _ => Err(()),
+    });
+    let batch = batch
+        .retry(RetryPolicy::fixed(ms(1)).max_attempts(2))
+        .classify(|()| Verdict::RetryAfter(FOREVER))
+        .window(8)
+        .attempt_timeout(ms(50));
+    let mut completed = batch.as_completed();
+    for index in [7, 8] {
+        let done = completed.next_timeout(ms(3000)).unwrap().unwrap();
+        assert_eq!(done.index(), index);
+    }
+    std::mem::forget(completed);
+}
+
+/// The observer was called by a worker that had been started to judge the attempt, which nobody else did.
+#[test]
+fn an_observer_that_is_told_of_a_stuck_worker_may_wait_for_its_job() {
+    struct Waits(CancelToken);
+    impl Observer for Waits {
+        fn worker_stuck(&self, _: &WorkerEvent) {
+            self.0.wait_timeout(FOREVER);
+        }
+    }
+    let given_up = CancelToken::new();
+    let pool = RetryPool::builder()
+        .threads(1)
+        .max_stuck(0)
+        .retry(RetryPolicy::never())
+        .observer(Waits(given_up.clone()));
+    let pool = leak(pool.build().unwrap());
+    let hangs = || loop {
+        thread::park();
+        if false {
+            break Ok::<_, ()>(());
+        }
+    };
+    let job = pool.job(hangs).attempt_timeout(ms(50));
+    let job = job.on_give_up(move |_| given_up.cancel()).submit();
+    assert!(
+        job.wait_timeout(ms(3000))
+            .is_ok_and(|result| result.is_err())
+    );
+}
+
 /// In a stopped pool nobody took the place of a worker that waited in a hook.
 #[test]
 fn a_hook_may_wait_for_another_abandoned_job_in_a_stopped_pool() {

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use retry_pool::{CancelToken, RetryPolicy};
+use retry_pool::{CancelToken, GiveUpReason, RetryPolicy};
 
 use crate::explore::{choose, explore, thread, until};
-use crate::pools::{LATER, assert_settled, pool};
+use crate::pools::{LATER, assert_settled, lucky, pool};
 
 #[test]
 fn attempt_timeout_against_a_late_result() {
@@ -195,4 +195,29 @@ fn an_abandoned_job_begins_to_wait_while_its_pool_is_dropped() {
             false => "waited late",
         });
     });
+}
+
+#[test]
+fn a_deadline_passes_while_the_only_worker_takes_an_endless_job() {
+    let sides = ["before it", "while it runs"];
+    explore(
+        "a deadline against a worker that gets busy",
+        &sides,
+        |sides| {
+            let pool = pool(1);
+            let gate = CancelToken::new();
+            let late = pool.job(lucky).delay(LATER).timeout(LATER).submit();
+            let endless = pool.submit(hangs_until(&gate));
+            let give_up = late.wait().unwrap_err();
+            assert_eq!(give_up.reason(), GiveUpReason::DeadlineExceeded);
+            sides.saw(match endless.attempts() {
+                0 => "before it",
+                _ => "while it runs",
+            });
+            gate.cancel();
+            endless.wait().unwrap();
+            pool.shutdown();
+            assert_settled(&pool, 1, 1);
+        },
+    );
 }
