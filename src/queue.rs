@@ -4,7 +4,6 @@
 //! All are unbounded, so a push never blocks; how much is let in is decided elsewhere, and so is who sleeps while there is
 //! nothing to take. Until something is pushed to one of the two for the first time, looking there is one read of a flag.
 
-use crate::policy::Requeue;
 use crate::sync::{AtomicBool, Ordering, Receiver, Sender, unbounded};
 
 /// A queue of `W` for many threads.
@@ -26,14 +25,6 @@ impl<W> Queue<W> {
             front: unbounded(),
             urgent: unbounded(),
             early_used: AtomicBool::new(false),
-        }
-    }
-
-    /// Adds work. Never blocks.
-    pub(crate) fn push_at(&self, place: Requeue, work: W) {
-        match place {
-            Requeue::Back => self.push(work),
-            Requeue::Front => self.push_front(work),
         }
     }
 

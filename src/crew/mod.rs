@@ -280,8 +280,15 @@ impl<'p> Crew<'p> {
         self.push_at(Requeue::Back, work);
     }
 
+    fn enqueue(&self, place: Requeue, work: SharedWork<'p>) {
+        match place {
+            Requeue::Back => self.queue.push(work),
+            Requeue::Front => self.queue.push_front(work),
+        }
+    }
+
     fn push_at(&self, place: Requeue, work: SharedWork<'p>) {
-        self.queue.push_at(place, work);
+        self.enqueue(place, work);
         fence(Ordering::SeqCst);
         if self.phase() == STOPPED {
             self.sweep(GiveUpReason::Shutdown);
@@ -303,7 +310,7 @@ impl<'p> Crew<'p> {
 
     /// As `push_at`, for the timer's thread, which must not sweep.
     fn push_when_due(&self, place: Requeue, work: SharedWork<'p>) {
-        self.queue.push_at(place, work);
+        self.enqueue(place, work);
         fence(Ordering::SeqCst);
         if self.phase() == STOPPED {
             self.run_errand(Errand::Sweep);
