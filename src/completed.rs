@@ -164,8 +164,7 @@ where
                 self.delivered += 1;
                 return Ok(Some(Completion::new(settled, Arc::clone(&self.lane.core))));
             }
-            let low = (self.has_more() && !self.starved).then(|| self.low_mark());
-            match self.lane.core.wait(deadline, self.starved, low) {
+            match self.lane.core.wait(deadline, self.starved) {
                 Woken::End if !self.has_more() => return Ok(None),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
@@ -198,14 +197,10 @@ where
     }
 
     /// The low-water mark: refill at three quarters of the window, but never with fewer jobs than there are workers.
-    fn low_mark(&self) -> usize {
+    fn is_low(&self, held: usize) -> bool {
         let window = self.lane.core.setup.window;
         let threads = self.crew.settings.threads;
-        (window - window / 4).max(threads.min(window - 1))
-    }
-
-    fn is_low(&self, held: usize) -> bool {
-        held <= self.low_mark()
+        held <= (window - window / 4).max(threads.min(window - 1))
     }
 
     /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing

@@ -40,6 +40,8 @@ impl<'p> Slip<'p> {
                 lane.judge(crew, post);
                 unwind::discard(lane);
             }
+            // Without a worker, it is swept away itself.
+            Some(Errand::Sweep) if post.is_none() => {}
             Some(Errand::Sweep) => crew.sweep(GiveUpReason::Shutdown),
             Some(Errand::End(lane, reason)) => {
                 lane.give_up(crew, reason);
@@ -56,6 +58,10 @@ impl<'p> Slip<'p> {
 }
 
 impl<'p> Work<'p> for Slip<'p> {
+    fn outlasts_stop(&self) -> bool {
+        true
+    }
+
     fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
         self.carry_out(crew, Some(post));
         Next::Done

@@ -55,6 +55,11 @@ pub(crate) trait Work<'p>: Send + Sync {
     /// Runs on a worker. User code that panics is contained inside.
     fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next;
 
+    /// Is it to be run in a stopped pool, too?
+    fn outlasts_stop(&self) -> bool {
+        false
+    }
+
     /// Settles whatever has not begun, for this reason.
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
 
@@ -91,7 +96,7 @@ pub(crate) trait Lane<'p>: Work<'p> {
     /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
     fn missing_tokens(&self, gone: bool) -> usize;
 
-    /// Judges an attempt that was abandoned, if there is one; on this worker, unless the pool has stopped.
+    /// Judges an attempt that was abandoned, if there is one; on this worker, unless it is swept out of a stopped pool.
     fn judge(&self, crew: &Crew<'p>, post: Option<&Post>);
 
     /// Accepts nothing more from outside.

@@ -33,7 +33,7 @@ impl<'p> Crew<'p> {
         observer.tell(|observer| observer.worker_started(&event(false)));
         while let Some(work) = self.next_work(post) {
             post.note_work();
-            let next = if self.phase() == STOPPED {
+            let next = if self.phase() == STOPPED && !work.outlasts_stop() {
                 self.void(&work, GiveUpReason::Shutdown);
                 Next::Done
             } else {
@@ -112,10 +112,12 @@ impl<'p> Crew<'p> {
     fn heed_notes(&self, post: &Post) {
         if self.roster.has_notes() {
             post.note_work();
-            self.roster
-                .take_notes()
-                .into_iter()
-                .for_each(|note| self.heed(note));
+            // Tokens first, since who is told of something else may wait for a job.
+            let of_tokens = |note: &Note| matches!(note, Note::Announce(_) | Note::TokenGone(_));
+            let (tokens, others): (Vec<_>, Vec<_>) =
+                self.roster.take_notes().into_iter().partition(of_tokens);
+            let notes = tokens.into_iter().chain(others);
+            notes.for_each(|note| self.heed(note));
         }
     }
 

@@ -10,11 +10,12 @@ use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
-use crate::sync::{self, MutexGuard, Ordering, look_before_sleep};
+use crate::sync::{MutexGuard, Ordering, look_before_sleep};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
 pub(crate) struct Visit {
+    /// What is lent by jobs that wait is for senders: else a batch whose jobs wait would have a thread for each of its inputs.
     pub(crate) room: usize,
     /// There is room in the window, but not in the pool.
     pub(crate) starved: bool,
@@ -69,10 +70,11 @@ impl<I, T, E> Core<I, T, E> {
         }
         state.taken = ready.len() + withheld;
         let visit = self.visit(&mut state);
+        let room = state.room(self.setup.window);
         let blocked = !state.blocked.is_empty();
         drop(state);
         if blocked {
-            self.wake_senders(visit.room);
+            self.wake_senders(room);
         }
         if timed < ready.len() {
             let now = crew.clock.now();
@@ -93,7 +95,7 @@ impl<I, T, E> Core<I, T, E> {
                 self.hints.hungry.store(false, Ordering::Relaxed);
             }
             // Senders may have taken the room that the iterator saw.
-            let wanted = inputs.len().min(state.room(self.setup.window));
+            let wanted = inputs.len().min(state.own_room(self.setup.window));
             let admitted = self.acquire_permits(&mut state, wanted);
             starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
@@ -190,7 +192,7 @@ impl<I, T, E> Core<I, T, E> {
             state.gather();
         }
         Visit {
-            room: state.room(self.setup.window),
+            room: state.own_room(self.setup.window),
             starved: false,
             ready: !state.settled.is_empty(),
             tokens: state.announce(self.setup.threads),
@@ -199,23 +201,11 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
-    /// too: there is no end while it has inputs. With a `low` mark it has inputs for which it may find room, lent by a job that waits.
-    pub(crate) fn wait(
-        &self,
-        deadline: Option<Instant>,
-        starved: bool,
-        low: Option<usize>,
-    ) -> Woken {
-        let window = self.setup.window;
-        let in_time = || deadline.is_none_or(|deadline| sync::now() < deadline);
+    /// too: there is no end while it has inputs.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
         let outlook = |state: &mut State<I, T, E>| {
             if state.settled.is_empty() {
                 state.gather();
-            }
-            let room = state.room(window);
-            let is_low = |low| self.is_hungry() || window - room <= low;
-            if room > 0 && state.gate == Gate::Open && low.is_some_and(is_low) && in_time() {
-                return Some(Woken::Progress);
             }
             match state.outlook() {
                 Some(Woken::End) if starved && state.gate == Gate::Open => None,

@@ -109,6 +109,8 @@ struct State<I, T, E> {
     /// Collected by the iterator, not delivered yet.
     taken: usize,
     tokens: usize,
+    /// Abandoned attempts that are judged now, each with a token of its own.
+    judging: usize,
     /// Running jobs that wait for other jobs and lend their places in the window. Below 0 for a moment when one comes back before it was
     /// noted that it went.
     away: isize,
@@ -154,6 +156,7 @@ impl<I, T, E> Core<I, T, E> {
             timed: 0,
             taken: 0,
             tokens: 0,
+            judging: 0,
             away: 0,
             armed: BTreeSet::new(),
             next_index: 0,
@@ -273,10 +276,15 @@ impl<I, T, E> State<I, T, E> {
         self.unsettled() + self.settled.len() + self.taken
     }
 
-    /// How many jobs the window has room for.
+    /// How many jobs the window has room for, the places included that waiting jobs lend.
     fn room(&self, window: usize) -> usize {
         let lent = self.away.max(0).unsigned_abs();
         window.saturating_sub(self.held().saturating_sub(lent))
+    }
+
+    /// The same without those.
+    fn own_room(&self, window: usize) -> usize {
+        window.saturating_sub(self.held())
     }
 
     fn unsettled(&self) -> usize {
@@ -320,7 +328,7 @@ impl<I, T, E> State<I, T, E> {
         if self.queued.is_empty() {
             return 0;
         }
-        let wanted = (self.queued.len() + self.running).min(threads);
+        let wanted = (self.queued.len() + self.running).min(threads + self.judging);
         wanted.saturating_sub(self.tokens)
     }
 

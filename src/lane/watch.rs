@@ -35,6 +35,7 @@ impl<I, T, E> Core<I, T, E> {
         let job = state.expired.pop_front()?;
         state.running += 1;
         state.tokens += 1;
+        state.judging += 1;
         Some(job)
     }
 

@@ -152,14 +152,19 @@ impl<I, T, E> Core<I, T, E> {
         self.put_without_token(state, ran, now)
     }
 
-    /// Puts away what was judged, and the token that came with it.
+    /// Puts away what was judged, and the token that came with it, unless its worker has waited.
     pub(crate) fn put_judged(
         &self,
         ran: Ran<I, T, E>,
         now: Option<Nanos>,
+        has_token: bool,
     ) -> (Leftover<I, T, E>, usize) {
         let mut state = self.state.lock();
-        state.tokens -= 1;
+        state.judging -= 1;
+        match has_token {
+            true => state.tokens -= 1,
+            false => state.away -= 1,
+        }
         if state.queued.is_empty() {
             // ORDERING: a hint, set and cleared under the lock.
             self.hints.hungry.store(true, Ordering::Relaxed);

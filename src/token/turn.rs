@@ -162,10 +162,8 @@ where
         let (job, outcome) = self.judge_one(&self.rules(crew), job);
         let now = outcome.time();
         let ran = self.follow(job, outcome);
-        let (leftover, tokens) = match post.is_none_or(Post::has_token) {
-            true => self.core.put_judged(ran, now),
-            false => self.core.put_away(ran, now, None),
-        };
+        let has_token = post.is_none_or(Post::has_token);
+        let (leftover, tokens) = self.core.put_judged(ran, now, has_token);
         hold(0);
         self.push_tokens(crew, tokens);
         self.tidy(crew, leftover);

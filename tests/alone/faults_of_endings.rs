@@ -656,6 +656,37 @@ fn a_hook_at_the_start_of_threads_may_wait() {
     pool.shutdown();
 }
 
+/// The iterator saw a place that the waiting job lends, which is not for it, and asked for it over and over.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_iteration_sleeps_while_a_job_of_its_full_window_waits() {
+    let pool = RetryPool::with_threads(1);
+    let gate = CancelToken::new();
+    let pulled = AtomicUsize::new(0);
+    let inputs = (0..2).inspect(|_| {
+        pulled.fetch_add(1, SeqCst);
+    });
+    let batch = pool.batch(inputs, {
+        let gate = gate.clone();
+        move |_| {
+            gate.wait_timeout(FOREVER);
+            Ok::<_, ()>(())
+        }
+    });
+    let cpu_time = || {
+        let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
+    };
+    let mut completed = batch.window(1).as_completed();
+    let before = cpu_time();
+    assert!(completed.next_timeout(ms(300)).is_err());
+    let used = cpu_time() - before;
+    assert!(used < ms(100), "{used:?} in 300 ms");
+    assert_eq!(pulled.load(SeqCst), 1);
+    gate.cancel();
+    assert_eq!(completed.count(), 2);
+}
+
 #[test]
 fn shutdown_now_does_not_wait_for_the_timer() {
     let pool = RetryPool::with_threads(1);

@@ -1,11 +1,10 @@
 //! Jobs that wait for jobs.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use retry_pool::CancelToken;
 
-use crate::explore::{choose, explore, thread};
+use crate::explore::{explore, thread};
 use crate::pools::{assert_settled, pool, second_time_lucky};
 
 #[test]
@@ -87,36 +86,6 @@ fn a_job_of_a_batch_gives_its_token_up_while_it_waits() {
             .collect();
         assert_ne!(threads[0], threads[1]);
         sides.saw("by the spare");
-        pool.shutdown();
-        assert_settled(&pool, 2, 0);
-    });
-}
-
-#[test]
-fn a_job_that_waits_lends_its_place_in_the_window_to_the_iteration() {
-    let sides = ["the first", "the second"];
-    explore("a lent place in the window", &sides, |sides| {
-        let pool = pool(1 + choose(2) as usize);
-        let gate = CancelToken::new();
-        let batch = pool.batch([1_u32, 2], {
-            let gate = gate.clone();
-            move |n| {
-                match n {
-                    1 => drop(gate.wait_timeout(Duration::MAX)),
-                    _ => gate.cancel(),
-                }
-                Ok::<_, ()>(())
-            }
-        });
-        let mut completed = batch.window(1).as_completed();
-        let first = *completed.next().unwrap().input();
-        sides.saw(match first {
-            1 => "the first",
-            _ => "the second",
-        });
-        assert_eq!(*completed.next().unwrap().input(), 3 - first);
-        assert!(completed.next().is_none());
-        drop(completed);
         pool.shutdown();
         assert_settled(&pool, 2, 0);
     });

@@ -396,29 +396,3 @@ fn nothing_else_runs_on_the_stack_of_a_job_that_waits() {
     assert_eq!(checked.load(Ordering::SeqCst), 100);
     until_spares_are_gone(&pool);
 }
-
-/// The iterator took a place that it saw and did not get, over and over.
-#[test]
-fn a_place_that_a_waiting_job_lends_is_used_by_the_iteration() {
-    let pool = pool(2);
-    let gate = CancelToken::new();
-    let pulled = AtomicUsize::new(0);
-    let inputs = (0..2).inspect(|_| {
-        pulled.fetch_add(1, Ordering::SeqCst);
-    });
-    let batch = pool.batch(inputs, {
-        let gate = gate.clone();
-        move |n| {
-            if *n == 0 {
-                gate.wait_timeout(Duration::MAX);
-            }
-            Ok::<_, ()>(*n)
-        }
-    });
-    let mut completed = batch.window(1).as_completed();
-    let first = completed.next_timeout(ms(10_000)).unwrap().unwrap();
-    assert_eq!((*first.input(), pulled.load(Ordering::SeqCst)), (1, 2));
-    gate.cancel();
-    assert_eq!(*completed.next().unwrap().input(), 0);
-    assert!(completed.next().is_none());
-}
