@@ -193,8 +193,8 @@ where
     }
 
     /// The greatest number of jobs that are admitted and not delivered yet: queued, parked, running, or settled and not yet
-    /// taken by the caller. A job that waits for others, in a call of this crate, lends its place meanwhile. At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and
-    /// 4 × threads.
+    /// taken by the caller. A job that waits for others, in a call of this crate, lends its place meanwhile to those who send by
+    /// [`channel`](Self::channel). At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and 4 × threads.
     pub fn window(self, jobs: usize) -> Self {
         Self {
             window: jobs,
