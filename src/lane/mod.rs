@@ -14,16 +14,17 @@
 //! running ──limit passed──▶ expired ──judge──▶ as if running
 //! ```
 //!
-//! What lies in a worker's pocket counts as running. A job is in exactly one of these places, so what counts against the window is their sum ([`State::held`]), but for running jobs that wait
-//! for others: they lend their places ([`State::room`]).
+//! What lies in a worker's pocket counts as running. A job is in exactly one of these places, so what counts against the window is their
+//! sum ([`State::held`]), but for running jobs that wait for others: they lend their places to senders ([`State::room`]).
 //!
 //! # Tokens
 //!
 //! Invariant: while a job is queued, or lies in a pocket to be run, `tokens >= min(threads, queued + running)`. A token is in the work
-//! channel, or with a worker that takes or runs a job; at most `threads` are out, and one for each abandoned attempt that is judged. A worker that waits for other jobs, in its job or in a
-//! hook, has none, and puts its job away as one that is [`State::away`]. Whoever queues a job counts what is missing as out, under the lock, and puts
-//! it into the work channel after. A job that comes back to be retried leaves the sum as it was, and a worker gives its token up in
-//! the same visit in which it finds the queue and all pockets empty, so emptying and refilling cannot pass each other.
+//! channel, or with a worker that takes or runs a job; at most `threads` are out, and one for each abandoned attempt that is judged. A
+//! worker that waits for other jobs, in its job or in a hook, has none, and puts its job away as one that is [`State::away`]. Whoever queues
+//! a job counts what is missing as out, under the lock, and puts it into the work channel after. A job that comes back to be retried leaves
+//! the sum as it was, and a worker gives its token up in the same visit in which it finds the queue and all pockets empty, so emptying and
+//! refilling cannot pass each other.
 //!
 //! # User code
 //!

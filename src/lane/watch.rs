@@ -68,8 +68,8 @@ impl<I, T, E> Core<I, T, E> {
         Some(watched.job)
     }
 
-    /// Queues the parked jobs that have come due, and takes the running ones whose attempts have expired. When the time for the batch is over, nothing more
-    /// begins.
+    /// Queues the parked jobs that have come due, and takes the running ones whose attempts have expired. When the time for the batch is
+    /// over, nothing more begins.
     pub(crate) fn due(&self, now: Nanos) -> Due {
         let setup = &self.setup;
         let mut state = self.state.lock();
