@@ -375,7 +375,9 @@ impl<'p> Crew<'p> {
     /// The pool has stopped: a job that was parked ends.
     fn drop_parked(&self, parked: Parked<'p>) {
         if let Parked::Job(work, _) = &parked {
-            work.give_up(self, GiveUpReason::Shutdown);
+            // It may have been cancelled in the same moment.
+            let reason = work.is_over(self).unwrap_or(GiveUpReason::Shutdown);
+            work.give_up(self, reason);
         }
         unwind::discard(parked);
     }
