@@ -29,6 +29,13 @@ fn until(limit: Duration, f: impl Fn() -> bool) -> bool {
 }
 const FOREVER: Duration = Duration::from_secs(3600);
 
+/// An attempt that never returns.
+fn hangs() -> Result<(), ()> {
+    loop {
+        thread::park();
+    }
+}
+
 struct Obs<A, S>(A, S);
 impl<A: Fn(&JobEvent<'_>) + Send + Sync, S: Fn(&JobEvent<'_>) + Send + Sync> Observer
     for Obs<A, S>
@@ -407,12 +414,6 @@ fn an_errand_that_waits_is_handed_over() {
             .unwrap(),
     );
     let gate = CancelToken::new();
-    let hangs = || loop {
-        thread::park();
-        if false {
-            break Ok::<_, ()>(());
-        }
-    };
     let first = pool.job(hangs).attempt_timeout(ms(50)).on_give_up({
         let gate = gate.clone();
         move |_| {
@@ -562,12 +563,6 @@ fn an_observer_that_is_told_of_a_stuck_worker_may_wait_for_its_job() {
         .retry(RetryPolicy::never())
         .observer(Waits(given_up.clone()));
     let pool = leak(pool.build().unwrap());
-    let hangs = || loop {
-        thread::park();
-        if false {
-            break Ok::<_, ()>(());
-        }
-    };
     let job = pool.job(hangs).attempt_timeout(ms(50));
     let job = job.on_give_up(move |_| given_up.cancel()).submit();
     assert!(
@@ -594,12 +589,7 @@ fn a_hook_may_wait_for_another_abandoned_job_in_a_stopped_pool() {
             let [own, other] = [n, 1 - n].map(|n| settled[n].clone());
             let job = pool.job(move || {
                 both_run.send(()).unwrap();
-                loop {
-                    thread::park();
-                    if false {
-                        break Ok::<_, ()>(());
-                    }
-                }
+                hangs()
             });
             let job = job.attempt_timeout(ms(20)).on_give_up(move |_| {
                 own.cancel();
