@@ -446,14 +446,7 @@ fn attempts_of_a_batch_that_expire_one_after_the_other_are_both_judged() {
             .build()
             .unwrap(),
     );
-    let batch = pool.batch(std::iter::empty(), |_: &u32| {
-        loop {
-            thread::park();
-            if false {
-                break Ok::<_, ()>(());
-            }
-        }
-    });
+    let batch = pool.batch(std::iter::empty(), |_: &u32| hangs());
     let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(60));
     let (sender, mut completed) = batch.channel();
     sender.send(0).unwrap();
@@ -471,14 +464,7 @@ fn attempts_of_a_batch_that_expire_one_after_the_other_are_both_judged() {
 fn hooks_of_attempts_that_expire_together_may_wait_for_each_other() {
     let pool = leak(RetryPool::with_threads(2));
     let told = [CancelToken::new(), CancelToken::new()];
-    let batch = pool.batch([0, 1], |_: &usize| {
-        loop {
-            thread::park();
-            if false {
-                break Ok::<_, ()>(());
-            }
-        }
-    });
+    let batch = pool.batch([0, 1], |_: &usize| hangs());
     let batch = batch.retry(RetryPolicy::never()).attempt_timeout(ms(50));
     let batch = batch.on_give_up(move |n, _| {
         told[*n].cancel();
