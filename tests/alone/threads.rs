@@ -2,20 +2,11 @@
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use crate::common::{ms, pool};
+use crate::common::{ms, pool, threads};
 use retry_pool::{RetryPolicy, RetryPool};
-
-fn threads() -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end while the folder is read.
-    tasks
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .collect()
-}
 
 fn of_pools() -> BTreeSet<String> {
     threads()

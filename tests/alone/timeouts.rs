@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Live, await_worker, gate, ms, pool};
+use crate::common::{Live, await_worker, gate, ms, pool, threads_named};
 use retry_pool::{
     Attempt, AttemptError, GiveUp, GiveUpReason, JobHandle, JobState, RetryPolicy, RetryPool,
 };
@@ -50,15 +50,6 @@ fn named(threads: usize, name: &str) -> RetryPool {
         .retry(RetryPolicy::immediate())
         .build()
         .unwrap()
-}
-
-/// How many threads of the process have a name that begins so.
-fn threads_of(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end while the folder is read.
-    let names =
-        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|other| other.starts_with(name)).count()
 }
 
 fn timed_out<E>(give_up: &GiveUp<E>, limit: Duration) -> bool {
@@ -111,7 +102,7 @@ fn attempts_that_hang_cost_the_pool_their_limit_and_no_worker() {
     assert_eq!((report.gave_up(), report.still_running()), (0, 0));
     assert_eq!(pool.stats().stuck_threads(), 4);
     hang.open();
-    until("all threads have ended", || threads_of("hung") == 0);
+    until("all threads have ended", || threads_named("hung") == 0);
     assert_eq!(pool.stats().stuck_threads(), 0);
     assert!(adds_up(&pool));
 }
@@ -137,7 +128,7 @@ fn a_shutdown_names_the_job_whose_attempt_hangs_without_a_limit() {
 fn the_workers_of_a_pool_are_as_many_as_before_when_stuck_attempts_come_back() {
     let pool = named(2, "back");
     let hang = Hang::default();
-    until("started", || threads_of("back") == 3);
+    until("started", || threads_named("back") == 3);
     for _ in 0..3 {
         let held = hang.clone();
         let job = pool.job(move || {
@@ -148,10 +139,10 @@ fn the_workers_of_a_pool_are_as_many_as_before_when_stuck_attempts_come_back() {
         assert!(job.submit().wait().is_err());
     }
     assert_eq!(pool.stats().stuck_threads(), 3);
-    assert_eq!(threads_of("back"), 6);
+    assert_eq!(threads_named("back"), 6);
     hang.open();
     until("the pool is as before", || {
-        threads_of("back") == 3 && pool.stats().stuck_threads() == 0
+        threads_named("back") == 3 && pool.stats().stuck_threads() == 0
     });
     assert_eq!(pool.stats().spare_threads(), 0);
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
@@ -182,7 +173,7 @@ fn a_batch_goes_on_when_all_its_first_attempts_hang() {
     drop(batch);
     hang.open();
     until("the pool is as before", || {
-        threads_of("lane") == 3 && pool.stats().stuck_threads() == 0
+        threads_named("lane") == 3 && pool.stats().stuck_threads() == 0
     });
     assert!(adds_up(&pool));
 }
@@ -354,7 +345,7 @@ fn what_an_abandoned_attempt_returns_is_dropped_and_its_panic_contained() {
     assert_eq!(report.failures().count(), 4);
     hang.open();
     until("dropped", || live.others() == 0);
-    until("the pool is as before", || threads_of("late") == 2);
+    until("the pool is as before", || threads_named("late") == 2);
     assert_eq!(pool.stats().succeeded(), 2);
 }
 
@@ -378,7 +369,7 @@ fn an_attempt_that_waits_for_another_job_may_be_abandoned() {
     hang.open();
     assert!(timed_out(&outer.wait().unwrap_err(), ms(20)));
     until("the pool is as before", || {
-        threads_of("wait") == 2 && pool.stats().stuck_threads() == 0
+        threads_named("wait") == 2 && pool.stats().stuck_threads() == 0
     });
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
     assert!(adds_up(&pool));
@@ -401,7 +392,7 @@ fn an_abandoned_attempt_may_begin_to_wait_for_another_job() {
     hang.open();
     assert_eq!(told.recv(), Ok(5));
     until("the pool is as before", || {
-        threads_of("wait") == 2 && pool.stats().stuck_threads() == 0
+        threads_named("wait") == 2 && pool.stats().stuck_threads() == 0
     });
 }
 
@@ -530,7 +521,7 @@ fn attempts_that_end_just_at_their_limit_settle_once_and_leave_no_thread_behind(
     assert_eq!(pool.stats().accepted(), 3_000);
     until("the pool is as before", || {
         let stats = pool.stats();
-        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_of("edge") == 3
+        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_named("edge") == 3
     });
 }
 
@@ -554,7 +545,7 @@ fn attempts_of_a_batch_that_end_just_at_their_limit_do_not_end_the_batch() {
     assert!(adds_up(&pool));
     until("the pool is as before", || {
         let stats = pool.stats();
-        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_of("edge") == 3
+        (stats.stuck_threads(), stats.spare_threads()) == (0, 0) && threads_named("edge") == 3
     });
 }
 
@@ -735,7 +726,7 @@ fn an_attempt_that_does_not_listen_is_cut_at_the_deadline_of_its_job() {
     assert!(give_up.elapsed() >= ms(20) && give_up.elapsed() < ms(1_000));
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
     hang.open();
-    until("the pool is as before", || threads_of("cut") == 2);
+    until("the pool is as before", || threads_named("cut") == 2);
 }
 
 // A whole batch.
@@ -798,7 +789,7 @@ fn an_attempt_of_a_batch_that_does_not_listen_is_cut_at_the_deadline_of_the_batc
     );
     assert!(report.elapsed() >= ms(20) && report.elapsed() < ms(1_000));
     hang.open();
-    until("the pool is as before", || threads_of("cut") == 2);
+    until("the pool is as before", || threads_named("cut") == 2);
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
 }
 

@@ -117,17 +117,36 @@ impl Drop for Live {
 
 /// The resident size of the process in bytes.
 pub(crate) fn resident() -> usize {
+    status("VmRSS:") * 1_024
+}
+
+/// The names of the threads of the process. The kernel cuts the list short if a thread ends while it is read, so it is read again until none
+/// has come or gone meanwhile.
+pub(crate) fn threads() -> Vec<String> {
+    loop {
+        let before = status("Threads:");
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names: Vec<_> = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .collect();
+        if (names.len(), status("Threads:")) == (before, before) {
+            return names;
+        }
+    }
+}
+
+/// How many threads of the process have a name that begins so.
+pub(crate) fn threads_named(prefix: &str) -> usize {
+    let names = threads();
+    names.iter().filter(|name| name.starts_with(prefix)).count()
+}
+
+/// A number that the system tells of the process.
+fn status(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        * 1_024
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|rest| rest.split_whitespace().next());
+    number.unwrap().parse().unwrap()
 }
 
 /// Waits until something is so.

@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-#[cfg(target_os = "linux")]
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use crate::common::threads_named;
 use crate::common::{gate, ms, pool};
 use retry_pool::{BatchSender, CancelToken, JobHandle, RetryPolicy, RetryPool, SendError};
 
@@ -214,17 +214,6 @@ fn a_job_shuts_a_pool_down_whose_jobs_need_its_worker() {
         assert_eq!(ended.wait().unwrap(), 1);
     }
     until_spares_are_gone(&first);
-}
-
-/// How many threads of the process have a name that begins so.
-#[cfg(target_os = "linux")]
-fn threads_named(prefix: &str) -> usize {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end while the folder is read.
-    tasks
-        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with(prefix))
-        .count()
 }
 
 #[cfg(target_os = "linux")]

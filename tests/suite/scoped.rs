@@ -8,6 +8,8 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use std::time::Instant;
 
+#[cfg(target_os = "linux")]
+use crate::common::threads_named;
 use crate::common::{Live, gate, ms, pool};
 use retry_pool::{
     Attempt, BuildError, CancelToken, GiveUpReason, JobState, RetryPolicy, RetryPool,
@@ -343,17 +345,6 @@ fn nonsense_is_refused_and_nothing_is_called() {
         BuildError::Spawn { .. }
     ));
     assert!(!called.into_inner());
-}
-
-/// How many threads of the process have a name that begins so.
-#[cfg(target_os = "linux")]
-fn threads_named(prefix: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end while the folder is read.
-    tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-        .filter(|name| name.starts_with(prefix))
-        .count()
 }
 
 #[cfg(target_os = "linux")]
