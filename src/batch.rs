@@ -353,13 +353,13 @@ where
     /// let pool = RetryPool::with_threads(2);
     /// let job = |n: &u64| {
     ///     if Attempt::current().number() == 1 {
-    ///         std::thread::sleep(Duration::from_millis(200));
+    ///         std::thread::sleep(Duration::from_millis(600));
     ///     }
     ///     Ok::<_, ()>(*n)
     /// };
     /// let batch = pool.batch(0..4, job).attempt_timeout(Duration::from_millis(20));
     /// let mut batch = batch.retry(RetryPolicy::immediate()).as_completed();
-    /// while let Some(done) = batch.next_timeout(Duration::from_millis(150)).unwrap() {
+    /// while let Some(done) = batch.next_timeout(Duration::from_millis(500)).unwrap() {
     ///     assert_eq!(done.attempts(), 2);
     /// }
     /// ```

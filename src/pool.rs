@@ -243,7 +243,7 @@ impl RetryPool {
     /// let pool = RetryPool::with_threads(1);
     /// let hourly = RetryPolicy::fixed(Duration::from_secs(3600));
     /// let parked = pool.job(|| Err::<(), _>("busy")).retry(hourly).submit();
-    /// let report = pool.shutdown_timeout(Duration::from_millis(50));
+    /// let report = pool.shutdown_timeout(Duration::from_millis(500));
     /// assert_eq!((report.gave_up(), report.still_running()), (1, 0));
     /// assert_eq!(parked.wait().unwrap_err().into_error(), Some("busy"));
     /// ```

@@ -273,11 +273,11 @@ where
     ///
     /// let pool = RetryPool::with_threads(1);
     /// let job = || match Attempt::current().number() {
-    ///     1 => Ok::<_, ()>(std::thread::sleep(Duration::from_millis(200))),
+    ///     1 => Ok::<_, ()>(std::thread::sleep(Duration::from_millis(600))),
     ///     _ => Ok(()),
     /// };
     /// let job = pool.job(job).attempt_timeout(Duration::from_millis(20)).retry(RetryPolicy::immediate());
-    /// let handle = job.submit().wait_timeout(Duration::from_millis(150));
+    /// let handle = job.submit().wait_timeout(Duration::from_millis(500));
     /// assert!(handle.is_ok_and(|result| result.is_ok()));
     /// ```
     pub fn attempt_timeout(mut self, time: Duration) -> Self

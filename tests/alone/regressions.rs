@@ -391,7 +391,7 @@ fn jobs_that_come_due_together_at_the_front_run_in_the_order_of_their_due_times(
         seen.lock().unwrap().push(*n);
         Ok(())
     };
-    let policy = RetryPolicy::fixed(ms(20)).requeue(retry_pool::Requeue::Front);
+    let policy = RetryPolicy::fixed(ms(100)).requeue(retry_pool::Requeue::Front);
     let (gate, keeper) = gate();
     let mut batch = pool.batch(0..20, run).retry(policy).as_completed();
     assert!(batch.next_timeout(ms(5)).is_err());
@@ -401,7 +401,7 @@ fn jobs_that_come_due_together_at_the_front_run_in_the_order_of_their_due_times(
         Ok::<_, ()>(())
     });
     keeper.await_arrivals(1);
-    thread::sleep(ms(40));
+    thread::sleep(ms(150));
     keeper.let_through(1);
     held.wait().unwrap();
     assert_eq!(batch.count(), 20);

@@ -25,7 +25,7 @@ fn max_elapsed_gives_up_at_once_when_the_next_attempt_would_be_due_later() {
         (give_up.reason(), give_up.attempts()),
         (GiveUpReason::ElapsedExhausted, 1)
     );
-    assert!(begun.elapsed() < ms(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_hint_of_decades_gives_up_at_once_and_a_hint_obeys_every_limit() {
     let hours = Duration::from_secs(484_289 * 3_600);
     let (reason, attempts, elapsed) = hinted(RetryPolicy::default(), hours);
     assert_eq!((reason, attempts), (GiveUpReason::ElapsedExhausted, 1));
-    assert!(elapsed < ms(10), "{elapsed:?}");
+    assert!(elapsed < ms(500), "{elapsed:?}");
     let (reason, attempts, elapsed) = hinted(RetryPolicy::immediate().max_hint(ms(5)), hours);
     assert_eq!((reason, attempts), (GiveUpReason::AttemptsExhausted, 3));
     assert!((ms(10)..ms(200)).contains(&elapsed), "{elapsed:?}");
@@ -51,9 +51,9 @@ fn a_hint_of_decades_gives_up_at_once_and_a_hint_obeys_every_limit() {
     assert_eq!((reason, attempts), (GiveUpReason::AttemptsExhausted, 2));
     let (reason, attempts, _) = hinted(
         RetryPolicy::immediate()
-            .max_elapsed(ms(20))
+            .max_elapsed(ms(200))
             .max_attempts(99),
-        ms(8),
+        ms(80),
     );
     assert_eq!(reason, GiveUpReason::ElapsedExhausted);
     assert!((2..=3).contains(&attempts), "{attempts}");

@@ -139,7 +139,8 @@ fn the_workers_of_a_pool_are_as_many_as_before_when_stuck_attempts_come_back() {
         assert!(job.submit().wait().is_err());
     }
     assert_eq!(pool.stats().stuck_threads(), 3);
-    assert_eq!(threads_named("back"), 6);
+    // One that looks after what comes due may be on its way out.
+    until("each is replaced", || threads_named("back") == 6);
     hang.open();
     until("the pool is as before", || {
         threads_named("back") == 3 && pool.stats().stuck_threads() == 0
@@ -196,16 +197,15 @@ fn no_more_stuck_workers_are_replaced_than_max_stuck_says_and_the_pool_recovers(
         job.attempt_timeout(ms(10)).submit()
     };
     // The first is replaced; then there is one worker for the rest, and then none.
+    let stuck_and_spare = |wanted| {
+        until("one is replaced, and no more", || {
+            (pool.stats().stuck_threads(), pool.stats().spare_threads()) == wanted
+        });
+    };
     assert!(submit(&hangs[0]).wait().is_err());
-    assert_eq!(
-        (pool.stats().stuck_threads(), pool.stats().spare_threads()),
-        (1, 1)
-    );
+    stuck_and_spare((1, 1));
     assert!(submit(&hangs[1]).wait().is_err());
-    assert_eq!(
-        (pool.stats().stuck_threads(), pool.stats().spare_threads()),
-        (2, 1)
-    );
+    stuck_and_spare((2, 1));
     let third = submit(&hangs[2]);
     until("all are stuck", || pool.stats().stuck_threads() == 3);
     let waiting = pool.submit(|| Ok::<_, ()>(7));
@@ -502,7 +502,7 @@ fn attempts_that_end_just_at_their_limit_settle_once_and_leave_no_thread_behind(
     let limit = Duration::from_micros(200);
     let (mut in_time, mut late) = (0, 0);
     for round in 0..3_000u64 {
-        let length = limit - Duration::from_micros(60) + Duration::from_micros(round % 120);
+        let length = limit - Duration::from_micros(60) + Duration::from_micros(round % 300);
         let job = pool.job(move || {
             spin(length);
             Ok::<_, ()>(())
@@ -530,7 +530,7 @@ fn attempts_of_a_batch_that_end_just_at_their_limit_do_not_end_the_batch() {
     let pool = named(2, "edge");
     let limit = Duration::from_micros(200);
     let run = move |n: &u64| {
-        spin(limit - Duration::from_micros(60) + Duration::from_micros(n % 120));
+        spin(limit - Duration::from_micros(60) + Duration::from_micros(n % 300));
         Ok::<_, ()>(())
     };
     let batch = pool.batch(0..4_000, run).attempt_timeout(limit);
@@ -561,7 +561,7 @@ fn a_batch_that_ended_settles_a_stuck_job_at_its_limit_also_in_a_pool_that_drain
             held.hang();
             Ok::<_, ()>(())
         };
-        let batch = pool.batch([1], run).attempt_timeout(ms(50));
+        let batch = pool.batch([1], run).attempt_timeout(ms(300));
         let mut batch = Some(batch.as_completed());
         assert!(
             batch
@@ -692,7 +692,7 @@ fn a_running_job_is_told_when_its_time_is_over_and_a_success_still_counts() {
             assert!(attempt.deadline().is_some() && !attempt.sleep(HOUR));
             if succeeds { Ok("late") } else { Err("late") }
         });
-        job.timeout(ms(20)).submit()
+        job.timeout(ms(100)).submit()
     };
     assert_eq!(run(true).wait().unwrap(), "late");
     let give_up = run(false).wait().unwrap_err();
@@ -700,7 +700,7 @@ fn a_running_job_is_told_when_its_time_is_over_and_a_success_still_counts() {
         (give_up.reason(), give_up.attempts()),
         (GiveUpReason::DeadlineExceeded, 1)
     );
-    assert!(give_up.elapsed() >= ms(20) && give_up.elapsed() < ms(1_000));
+    assert!(give_up.elapsed() >= ms(100) && give_up.elapsed() < ms(1_000));
     assert_eq!(give_up.into_error(), Some("late"));
 }
 
@@ -713,7 +713,7 @@ fn an_attempt_that_does_not_listen_is_cut_at_the_deadline_of_its_job() {
         held.hang();
         Ok::<_, ()>(())
     });
-    let job = job.attempt_timeout(HOUR).timeout(ms(20));
+    let job = job.attempt_timeout(HOUR).timeout(ms(100));
     let give_up = job.submit().wait().unwrap_err();
     assert_eq!(
         (give_up.reason(), give_up.attempts()),
@@ -723,7 +723,7 @@ fn an_attempt_that_does_not_listen_is_cut_at_the_deadline_of_its_job() {
         give_up.last_error(),
         Some(AttemptError::TimedOut(_))
     ));
-    assert!(give_up.elapsed() >= ms(20) && give_up.elapsed() < ms(1_000));
+    assert!(give_up.elapsed() >= ms(100) && give_up.elapsed() < ms(1_000));
     assert_eq!(pool.submit(|| Ok::<_, ()>(1)).wait().unwrap(), 1);
     hang.open();
     until("the pool is as before", || threads_named("cut") == 2);
@@ -803,7 +803,7 @@ fn an_attempt_that_was_cut_with_its_batch_was_made() {
         Ok::<_, ()>(())
     };
     let batch = pool.batch([1], run).attempt_timeout(HOUR);
-    let report = batch.timeout(ms(20)).run();
+    let report = batch.timeout(ms(100)).run();
     hang.open();
     assert_eq!(report.attempts(), 1);
     let give_up = report.gave_up()[0].result().unwrap_err();

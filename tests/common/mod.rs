@@ -115,9 +115,9 @@ impl Drop for Live {
     }
 }
 
-/// The resident size of the process in bytes.
+/// The resident memory of the process in bytes, without what is mapped from files: that grows when code is run for the first time.
 pub(crate) fn resident() -> usize {
-    status("VmRSS:") * 1_024
+    status("RssAnon:") * 1_024
 }
 
 /// The names of the threads of the process. The kernel cuts the list short if a thread ends while it is read, so it is read again until none

@@ -154,12 +154,14 @@ fn p04_admitted_jobs_run_though_nobody_iterates() {
         })
         .window(10)
         .as_completed();
-    assert!(batch.next().is_some());
+    // One that settles early may come out before the window is full.
+    while batch.progress().accepted() < 10 {
+        assert!(batch.next().is_some());
+    }
     let admitted = batch.progress().accepted();
     eventually("all that was admitted has run", || {
         ran.load(Ordering::SeqCst) as u64 == admitted
     });
-    assert!(admitted >= 10);
 }
 
 #[test]

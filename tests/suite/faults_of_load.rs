@@ -79,6 +79,8 @@ fn starts_in_time(
     keeper.await_arrivals(WORKERS);
     let before = starts.load(Ordering::SeqCst);
     let begun = submit();
+    // A batch's token gives way to what waits once its turn has lasted 50 us.
+    thread::sleep(ms(1));
     // Each lets a worker go on to one more attempt: the last may be that of the job, however late its thread gets a processor.
     keeper.let_through(bound + 1);
     let begun = begun.recv_timeout(Duration::from_secs(20));

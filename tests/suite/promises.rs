@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::common::{Live, gate, ms, pool};
+use crate::common::{Live, eventually, gate, ms, pool};
 use retry_pool::{
     Attempt, AttemptError, CancelToken, GiveUpReason, JobHandle, RetryPolicy, RetryPool,
 };
@@ -210,7 +210,9 @@ fn cancelling_is_cooperative_and_complete() {
         .batch(0..5, run)
         .retry(RetryPolicy::fixed(Duration::from_secs(3600)));
     let mut batch = batch.cancel_token(token.clone()).as_completed();
-    assert!(batch.next_timeout(ms(20)).is_err());
+    while batch.progress().accepted() < 5 {
+        assert!(batch.next_timeout(ms(1)).is_err());
+    }
     keeper.await_arrivals(1);
     let queued = pool.submit(|| Ok::<_, ()>(()));
     token.cancel();
@@ -248,10 +250,10 @@ fn a_hung_attempt_cannot_take_the_pool_with_it() {
     let job = pool.job(run).attempt_timeout(ms(20));
     let handle = job.retry(RetryPolicy::immediate()).submit();
     assert_eq!(handle.wait().unwrap(), "in time");
-    assert_eq!(
-        (pool.stats().stuck_threads(), pool.stats().spare_threads()),
-        (1, 1)
-    );
+    // One that looks after what comes due may be on its way out.
+    eventually("one takes its place", || {
+        (pool.stats().stuck_threads(), pool.stats().spare_threads()) == (1, 1)
+    });
     assert_eq!(pool.submit(|| Ok::<_, ()>(7)).wait().unwrap(), 7);
     keeper.let_through(1);
     while pool.stats().stuck_threads() + pool.stats().spare_threads() > 0 {
