@@ -1,4 +1,5 @@
-//! What runs with nothing beside it, each test in a process of its own: it measures time or memory, or counts threads.
+//! What needs a process of its own for each test: it measures time or memory, or counts threads. Under cargo-nextest nothing runs beside
+//! those that measure time or count threads; `.config/nextest.toml` names the others.
 
 #[path = "../common/mod.rs"]
 mod common;
