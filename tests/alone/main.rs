@@ -1,5 +1,5 @@
 //! What needs a process of its own for each test: it measures time or memory, or counts threads. Under cargo-nextest nothing runs beside
-//! those that measure time or count threads; `.config/nextest.toml` names the others.
+//! most of them; `.config/nextest.toml` names those that look at their process alone.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -23,7 +23,7 @@ fn refuse_threads() -> NoThreads {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    // A thread that begins takes 128 MiB of address space for its share of the allocator, and gives most of it back at once.
+    // A thread that begins takes 128 MiB of address space for its share of the allocator, and gives half of it back at once.
     eventually("the others sleep", others_sleep);
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mut words = status.split_whitespace();

@@ -120,14 +120,17 @@ pub(crate) fn resident() -> usize {
     status("RssAnon:") * 1_024
 }
 
-/// The names of the threads of the process. The kernel cuts the list short if a thread ends while it is read, so it is read again until none
-/// has come or gone meanwhile.
+/// The names of the threads of the process. The kernel cuts the list short if a thread ends while it is read, so it is read again until there
+/// are as many as before and after.
 pub(crate) fn threads() -> Vec<String> {
+    let begun = std::time::Instant::now();
     loop {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never as many");
         let before = status("Threads:");
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let names: Vec<_> = tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .filter_map(|task| std::fs::read(task.ok()?.path().join("comm")).ok())
+            .map(|name| String::from_utf8_lossy(&name).into_owned())
             .collect();
         if (names.len(), status("Threads:")) == (before, before) {
             return names;

@@ -326,12 +326,13 @@ fn cancelled_jobs_come_out_of_the_iteration() {
             gate.pass();
             Ok::<_, ()>(*n)
         })
-        .window(10)
+        .window(7)
         .as_completed();
-    while batch.progress().accepted() < 10 {
+    // Up to six of seven the window counts as low, so one that stays away for a while is filled in the end.
+    while batch.progress().accepted() < 7 {
         assert!(batch.next_timeout(ms(1)).is_err());
     }
-    assert_eq!(batch.next_timeout(ms(1)).unwrap_err().unfinished, 10);
+    assert_eq!(batch.next_timeout(ms(1)).unwrap_err().unfinished, 7);
     keeper.await_arrivals(2);
     batch.cancel();
     keeper.let_through(2);
@@ -346,11 +347,11 @@ fn cancelled_jobs_come_out_of_the_iteration() {
         .iter()
         .filter(|outcome| **outcome == Err(GiveUpReason::Cancelled))
         .count();
-    assert_eq!(cancelled, 9);
+    assert_eq!(cancelled, 6);
     let stats = pool.stats();
     assert_eq!(
         (stats.accepted(), stats.succeeded(), stats.gave_up()),
-        (11, 2, 9)
+        (8, 2, 6)
     );
 }
 
