@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::eventually;
+use crate::common::{eventually, status};
 use retry_pool::{AttemptError, BuildError, RetryPool, RetryPoolBuilder};
 
 const WORKERS: usize = 6;
@@ -29,19 +29,12 @@ fn limit(bytes: Option<usize>) {
     assert!(status.unwrap().success());
 }
 
-/// A figure from the kernel's list of this process.
-fn figure(name: &str) -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// Leaves room for so many stacks and a little more.
 fn leave_room_for(stacks: usize) {
     // Together less than the timer's stack, which is to be refused when all workers have theirs.
     let (each, rest) = (MIB / 8, MIB);
     let room = stacks * (STACK + each) + rest;
-    limit(Some(figure("VmSize:") * 1_024 + room));
+    limit(Some(status("VmSize:") * 1_024 + room));
 }
 
 fn builder() -> RetryPoolBuilder {
@@ -74,7 +67,7 @@ fn build_fails_wherever_a_thread_is_refused() {
         };
         assert_eq!(refused_name(result), name);
         assert!(time < Duration::from_secs(1), "{time:?}");
-        eventually("only this thread", || figure("Threads:") == 2);
+        eventually("only this thread", || status("Threads:") == 2);
         limit(None);
     }
     // The same settings are right when there is room.

@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio, id};
 use std::sync::{Mutex, mpsc};
 
-use crate::common::{eventually, ms, stay};
+use crate::common::{eventually, ms, status, stay};
 use retry_pool::{
     ChildEvent, ChildOptions, ChildState, Observer, RetryPolicy, Supervisor, SupervisorError,
 };
@@ -25,12 +25,7 @@ fn refuse_threads() -> NoThreads {
         .unwrap();
     // A thread that begins takes 128 MiB of address space for its share of the allocator, and gives half of it back at once.
     eventually("the others sleep", others_sleep);
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let mut words = status.split_whitespace();
-    let size = words
-        .find(|word| *word == "VmSize:")
-        .and_then(|_| words.next());
-    let bytes = size.unwrap().parse::<u64>().unwrap() * 1_024 + (7 << 18);
+    let bytes = status("VmSize:") * 1_024 + (7 << 18);
     let limit = prlimit(&bytes.to_string());
     let limited = Command::new("sh").args(["-c", &limit]).status().unwrap();
     assert!(limited.success());

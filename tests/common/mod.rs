@@ -144,8 +144,8 @@ pub(crate) fn threads_named(prefix: &str) -> usize {
     names.iter().filter(|name| name.starts_with(prefix)).count()
 }
 
-/// A number that the system tells of the process.
-fn status(field: &str) -> usize {
+/// A number that the system tells of the process: that of threads, or a size in KiB.
+pub(crate) fn status(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let number = line.and_then(|rest| rest.split_whitespace().next());
