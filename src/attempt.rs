@@ -251,6 +251,11 @@ impl Attempt {
     }
 
     /// Links the current thread, which runs a child and nothing else, with its supervisor.
+    /// The texts of the coming attempt.
+    pub(crate) fn set_texts(texts: Texts) {
+        TEXTS.set(texts);
+    }
+
     pub(crate) fn supervise(lifeline: Lifeline) {
         LIFELINE.set(Some(lifeline));
     }
@@ -260,7 +265,7 @@ impl Attempt {
     pub(crate) fn during<R>(
         number: u32,
         last: bool,
-        texts: Option<Texts>,
+        has_texts: bool,
         deadline: Option<Instant>,
         f: impl FnOnce() -> R,
     ) -> (R, Option<Verdict>) {
@@ -269,10 +274,6 @@ impl Attempt {
         MARK.set(None);
         if deadline.is_some() {
             DEADLINE.set(deadline);
-        }
-        let has_texts = texts.is_some();
-        if let Some(texts) = texts {
-            TEXTS.set(texts);
         }
         let result = f();
         NUMBER.set(1);

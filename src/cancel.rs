@@ -108,6 +108,7 @@ impl CancelToken {
     }
 
     /// Why the token was cancelled.
+    #[inline]
     pub(crate) fn reason(&self) -> Option<GiveUpReason> {
         // ORDERING: Acquire, with the Release in `mark`.
         let code = self.inner.cancelled.load(Ordering::Acquire);

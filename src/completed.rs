@@ -17,7 +17,7 @@ use crate::token::BatchLane;
 use crate::unwind;
 
 /// The most inputs that are pulled before they are handed over.
-const BITE: usize = 16;
+const BITE: usize = 64;
 
 /// While inputs come faster than this, bites grow; one that takes longer makes the next bite a single input.
 const QUICK: Nanos = 10_000;
@@ -121,7 +121,8 @@ where
         &mut self,
         timeout: Duration,
     ) -> Result<Option<Completion<It::Item, T, E>>, TimedOut> {
-        self.next_until(deadline_after(timeout))
+        self.advance(deadline_after(timeout))?;
+        Ok(self.deliver())
     }
 
     /// Cancels the batch: jobs that have not begun settle at once as [`Cancelled`](GiveUpReason::Cancelled) and come out of the
@@ -151,21 +152,26 @@ where
         self.input.is_some() || self.input_cut
     }
 
-    fn next_until(
-        &mut self,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Completion<It::Item, T, E>>, TimedOut> {
+    /// Delivers what was collected first.
+    #[inline]
+    fn deliver(&mut self) -> Option<Completion<It::Item, T, E>> {
+        let settled = self.ready.pop_front()?;
+        self.since_visit += 1;
+        self.delivered += 1;
+        Some(Completion::new(settled, Arc::clone(&self.lane.core)))
+    }
+
+    /// Waits until there is something to deliver, or the end has come.
+    fn advance(&mut self, deadline: Option<Instant>) -> Result<(), TimedOut> {
         loop {
             if self.wants_visit() {
                 self.visit(deadline);
             }
-            if let Some(settled) = self.ready.pop_front() {
-                self.since_visit += 1;
-                self.delivered += 1;
-                return Ok(Some(Completion::new(settled, Arc::clone(&self.lane.core))));
+            if !self.ready.is_empty() {
+                return Ok(());
             }
             match self.lane.core.wait(deadline, self.starved) {
-                Woken::End if !self.has_more() => return Ok(None),
+                Woken::End if !self.has_more() => return Ok(()),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
                     let unfinished = self.progress().undelivered();
@@ -329,8 +335,10 @@ where
     /// The next job to settle; blocks until there is one. `None` when every admitted job was delivered and the input is
     /// exhausted.
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_until(None)
-            .unwrap_or_else(|_| unreachable!("a wait without a limit does not time out"))
+        if self.advance(None).is_err() {
+            unreachable!("a wait without a limit does not time out");
+        }
+        self.deliver()
     }
 }
 

@@ -39,6 +39,7 @@ impl Permits {
     }
 
     /// Is there a limit?
+    #[inline]
     pub(crate) fn are_bounded(&self) -> bool {
         self.capacity.is_some()
     }

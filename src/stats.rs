@@ -25,6 +25,7 @@ pub(crate) struct Count(AtomicU64);
 
 impl Count {
     /// For a count with one writer at a time.
+    #[inline]
     pub(crate) fn bump(&self, n: u64) {
         // ORDERING: Release, with the Acquire in `get`: who sees a job settled sees it accepted, too.
         self.0.store(self.get() + n, Ordering::Release);
@@ -36,6 +37,7 @@ impl Count {
         self.0.fetch_add(n, Ordering::SeqCst)
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u64 {
         // ORDERING: see `bump`.
         self.0.load(Ordering::Acquire)

@@ -10,7 +10,7 @@ use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
-use crate::sync::{MutexGuard, Ordering, look_before_sleep};
+use crate::sync::{MutexGuard, Ordering, give_way, spin};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
@@ -64,7 +64,6 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         let mut timed = usize::MAX;
         if ready.is_empty() {
-            state.gather();
             std::mem::swap(ready, &mut state.settled);
             timed = std::mem::take(&mut state.timed);
         }
@@ -88,6 +87,10 @@ impl<I, T, E> Core<I, T, E> {
     /// Admits inputs, each as a job of its own, as far as there is room; none if the batch is not open. The others stay.
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
+        if state.settled.is_empty() {
+            // A slow input must not hold back what lies in the pocket of a slow worker.
+            state.recall_stale(now);
+        }
         let mut starved = false;
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
@@ -99,16 +102,13 @@ impl<I, T, E> Core<I, T, E> {
             let admitted = self.acquire_permits(&mut state, wanted);
             starved = admitted < wanted;
             self.counts.accepted.bump(admitted as u64);
+            let first = state.take_indices(admitted);
+            let jobs = inputs.drain(..admitted).zip(first..);
+            let jobs = jobs.map(|(input, index)| self.setup.fresh(input, index, now));
             if self.setup.observer.is_there() {
-                let jobs = inputs.drain(..admitted);
-                let jobs = jobs.map(|input| state.fresh(input, now, &self.setup));
-                let jobs = jobs.collect();
-                state = self.queue_told(state, jobs, now);
+                state = self.queue_told(state, jobs.collect(), now);
             } else {
-                for input in inputs.drain(..admitted) {
-                    let job = state.fresh(input, now, &self.setup);
-                    state.queued.push_back(job);
-                }
+                state.queued.extend(jobs);
             }
         }
         Visit {
@@ -126,7 +126,7 @@ impl<I, T, E> Core<I, T, E> {
             _ => GiveUpReason::Shutdown,
         };
         for input in inputs {
-            let index = state.take_index();
+            let index = state.take_indices(1);
             self.counts.accepted.bump(1);
             self.counts.gave_up(reason).bump(1);
             let job = Queued {
@@ -188,9 +188,6 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
-        if state.settled.is_empty() {
-            state.gather();
-        }
         Visit {
             room: state.own_room(self.setup.window),
             starved: false,
@@ -203,28 +200,30 @@ impl<I, T, E> Core<I, T, E> {
     /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
     /// too: there is no end while it has inputs.
     pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
-        let outlook = |state: &mut State<I, T, E>| {
+        let outlook = |state: &State<I, T, E>| match state.outlook() {
+            Some(Woken::End) if starved && state.gate == Gate::Open => None,
+            outlook => outlook,
+        };
+        let gather_and_look = |state: &mut State<I, T, E>| {
             if state.settled.is_empty() {
                 state.gather();
             }
-            match state.outlook() {
-                Some(Woken::End) if starved && state.gate == Gate::Open => None,
-                outlook => outlook,
-            }
+            outlook(state)
         };
-        let looked = look_before_sleep(|| outlook(&mut self.state.lock()));
+        let looked = spin(|| outlook(&self.state.lock()))
+            .or_else(|| give_way(|| gather_and_look(&mut self.state.lock())));
         if let Some(woken) = looked {
             return woken;
         }
         // In a job, its own permit is lent for as long as this lasts, so a permit that comes free has to be taken here.
         blocking(|| {
             if !starved {
-                return self.sleep(deadline, outlook);
+                return self.sleep(deadline, gather_and_look);
             }
             let permits = &self.setup.roster.permits;
             while !self.reserve_permit() {
                 if permits.enlist(&self.parker) {
-                    let woken = self.sleep(deadline, outlook);
+                    let woken = self.sleep(deadline, gather_and_look);
                     permits.leave(&self.parker);
                     if woken == Woken::Progress {
                         self.reserve_permit();

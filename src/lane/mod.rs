@@ -292,20 +292,11 @@ impl<I, T, E> State<I, T, E> {
         self.expired.len() + self.queued.len() + self.parked.len() + self.running
     }
 
-    fn take_index(&mut self) -> usize {
-        let index = self.next_index;
-        self.next_index += 1;
-        index
-    }
-
-    /// A job that has not been tried.
-    fn fresh(&mut self, input: I, now: Nanos, setup: &Setup<I>) -> Queued<I, E> {
-        Queued {
-            input: setup.wrap(input),
-            index: self.take_index(),
-            accepted: now,
-            record: None,
-        }
+    /// Gives out the indices of so many jobs; returns the first.
+    fn take_indices(&mut self, jobs: usize) -> usize {
+        let first = self.next_index;
+        self.next_index += jobs;
+        first
     }
 
     /// When the timer is to look next.

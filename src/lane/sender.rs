@@ -71,7 +71,8 @@ impl<I, T, E> Core<I, T, E> {
         }
         self.counts.accepted.bump(1);
         let now = crew.clock.now();
-        let job = state.fresh(input, now, &self.setup);
+        let index = state.take_indices(1);
+        let job = self.setup.fresh(input, index, now);
         if self.setup.observer.is_there() {
             state = self.queue_told(state, vec![job], now);
         } else {

@@ -32,10 +32,17 @@ pub(crate) struct Setup<I> {
 }
 
 impl<I> Setup<I> {
-    pub(super) fn wrap(&self, input: I) -> Input<I> {
-        match self.share {
-            Some(share) => Input::Shared(share(input)),
-            None => Input::Own(input),
+    /// A job that has not been tried.
+    #[inline]
+    pub(super) fn fresh<E>(&self, input: I, index: usize, now: Nanos) -> Queued<I, E> {
+        Queued {
+            input: match self.share {
+                Some(share) => Input::Shared(share(input)),
+                None => Input::Own(input),
+            },
+            index,
+            accepted: now,
+            record: None,
         }
     }
 

@@ -364,6 +364,7 @@ impl RetryPolicy {
     }
 
     /// A job succeeded.
+    #[inline]
     pub(crate) fn reward(&self) {
         if let Some(budget) = &self.budget {
             budget.deposit();
@@ -371,6 +372,7 @@ impl RetryPolicy {
     }
 
     /// Is `attempt` the last that the policy allows?
+    #[inline]
     pub(crate) fn is_last(&self, attempt: u32) -> bool {
         self.max_attempts.is_some_and(|max| attempt >= max)
     }

@@ -170,6 +170,7 @@ impl Post {
     }
 
     /// A job begins, which holds a permit, or has given it back.
+    #[inline]
     pub(crate) fn set_holding(&self, holds: bool) {
         // ORDERING: read and written by this worker alone.
         self.holds_permit.store(holds, Ordering::Relaxed);
@@ -184,6 +185,7 @@ impl Post {
     }
 
     /// Does this worker still have the token that it noted?
+    #[inline]
     pub(crate) fn has_token(&self) -> bool {
         self.lane.load(Ordering::Relaxed) != 0
     }

@@ -174,6 +174,14 @@ pub(crate) fn look_before_sleep<V>(look: impl FnOnce() -> Option<V>) -> Option<V
     look()
 }
 
+pub(crate) fn spin<V>(look: impl FnOnce() -> Option<V>) -> Option<V> {
+    look()
+}
+
+pub(crate) fn give_way<V>(look: impl FnOnce() -> Option<V>) -> Option<V> {
+    look()
+}
+
 pub(crate) fn search<V>(look: impl FnOnce() -> Option<V>) -> Option<V> {
     look()
 }

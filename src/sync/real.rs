@@ -29,28 +29,41 @@ pub(crate) fn wait_until<T>(
 }
 
 /// Looks for something a few times before its caller goes to sleep: to park and be woken costs several microseconds, and
-/// what is waited for is often less than one away. Spins for about 100 ns, then offers the CPU to others three times.
-pub(crate) fn look_before_sleep<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
-    look_between([8, 16, 32], 3, look)
+/// what is waited for is often less than one away.
+pub(crate) fn look_before_sleep<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
+    spin(&mut look).or_else(|| give_way(look))
+}
+
+/// The first part of `look_before_sleep`: spins for a few hundred nanoseconds.
+pub(crate) fn spin<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
+    spin_between([8, 16, 32], look)
+}
+
+/// The second part: offers the CPU to others three times.
+pub(crate) fn give_way<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
+    yield_between(3, look)
 }
 
 /// As `look_before_sleep`, for a worker without work, whose sleep costs the next pusher a wake-up: spins for about 2 µs, then offers the
 /// CPU to others four times.
-pub(crate) fn search<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
-    look_between([1, 2, 4, 8, 16, 32, 64], 4, look)
+pub(crate) fn search<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
+    spin_between([1, 2, 4, 8, 16, 32, 64], &mut look).or_else(|| yield_between(4, look))
 }
 
-fn look_between<V, const N: usize>(
+fn spin_between<V, const N: usize>(
     spins: [u32; N],
-    yields: u32,
     mut look: impl FnMut() -> Option<V>,
 ) -> Option<V> {
-    for spins in spins {
-        if let Some(found) = look() {
-            return Some(found);
+    spins.into_iter().find_map(|spins| {
+        let found = look();
+        if found.is_none() {
+            (0..spins).for_each(|_| std::hint::spin_loop());
         }
-        (0..spins).for_each(|_| std::hint::spin_loop());
-    }
+        found
+    })
+}
+
+fn yield_between<V>(yields: u32, mut look: impl FnMut() -> Option<V>) -> Option<V> {
     for _ in 0..yields {
         if let Some(found) = look() {
             return Some(found);
