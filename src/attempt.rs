@@ -251,11 +251,6 @@ impl Attempt {
     }
 
     /// Links the current thread, which runs a child and nothing else, with its supervisor.
-    /// The texts of the coming attempt.
-    pub(crate) fn set_texts(texts: Texts) {
-        TEXTS.set(texts);
-    }
-
     pub(crate) fn supervise(lifeline: Lifeline) {
         LIFELINE.set(Some(lifeline));
     }
@@ -265,7 +260,7 @@ impl Attempt {
     pub(crate) fn during<R>(
         number: u32,
         last: bool,
-        has_texts: bool,
+        texts: Option<Box<Texts>>,
         deadline: Option<Instant>,
         f: impl FnOnce() -> R,
     ) -> (R, Option<Verdict>) {
@@ -274,6 +269,10 @@ impl Attempt {
         MARK.set(None);
         if deadline.is_some() {
             DEADLINE.set(deadline);
+        }
+        let has_texts = texts.is_some();
+        if let Some(texts) = texts {
+            TEXTS.set(*texts);
         }
         let result = f();
         NUMBER.set(1);

@@ -173,7 +173,8 @@ impl RetryPoolBuilder {
 
     /// Checks the settings.
     pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
-        let threads = self.threads.unwrap_or_else(num_cpus::get);
+        let processors = num_cpus::get();
+        let threads = self.threads.unwrap_or(processors);
         match threads {
             0 => return Err(BuildError::ZeroThreads),
             1..=MAX_THREADS => {}
@@ -193,6 +194,7 @@ impl RetryPoolBuilder {
         self.policy.validate()?;
         Ok(Settings {
             threads,
+            processors,
             policy: self.policy.clone(),
             seed: self.seed.unwrap_or_else(random_seed),
             capacity: self.capacity,

@@ -17,7 +17,7 @@ use crate::token::BatchLane;
 use crate::unwind;
 
 /// The most inputs that are pulled before they are handed over.
-const BITE: usize = 64;
+const BITE: usize = 16;
 
 /// While inputs come faster than this, bites grow; one that takes longer makes the next bite a single input.
 const QUICK: Nanos = 10_000;
@@ -215,16 +215,19 @@ where
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
         }
-        let seen = self.collect();
+        let mut seen = self.collect();
         if !seen.open {
             self.cut_off();
             return;
         }
-        let idle = self.ready.is_empty() && self.lane.core.is_hungry();
-        if (idle || self.is_low(self.held))
-            && self.refill(seen, deadline).ready
-            && self.ready.is_empty()
-        {
+        let low = self.is_low(self.held);
+        let mut idle = self.ready.is_empty() && self.lane.core.is_hungry();
+        if idle && !low && self.lane.core.gather() {
+            // It lay in a pocket, and is not to wait for the input.
+            seen = self.collect();
+            idle = false;
+        }
+        if (idle || low) && self.refill(seen, deadline).ready && self.ready.is_empty() {
             // What settled during the refill is delivered before more is pulled.
             self.collect();
         }
@@ -265,8 +268,11 @@ where
             };
             before = now;
             seen = self.hand_over(now);
-            let deliverable = seen.ready || !self.ready.is_empty();
-            if now >= deadline || (deliverable && now - begun >= PATIENCE) {
+            let late = now - begun >= PATIENCE;
+            if late && self.ready.is_empty() && !seen.ready {
+                seen.ready = self.lane.core.gather();
+            }
+            if now >= deadline || (late && (seen.ready || !self.ready.is_empty())) {
                 break;
             }
         }

@@ -120,9 +120,9 @@ pub(crate) fn prepare<I, T, E>(
     Coming {
         number,
         last: rules.policy.is_last(number),
-        has_texts: match (&record, &subject.name) {
-            (None, None) => false,
-            _ => set_texts(rules, subject, record.as_deref_mut()),
+        texts: match (&record, &subject.name) {
+            (None, None) => None,
+            _ => texts(rules, subject, record.as_deref_mut()),
         },
         deadline: rules
             .deadline
@@ -286,11 +286,11 @@ fn note<I, T, E>(
 }
 
 /// What the coming attempt can be told in words, if anything. What was paid for it is spent.
-fn set_texts<I, T, E>(
+fn texts<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
     record: Option<&mut Record<E>>,
-) -> bool {
+) -> Option<Box<Texts>> {
     let previous_error = record.and_then(|record| {
         if let Some(charge) = record.charge.take() {
             charge.spend();
@@ -299,14 +299,12 @@ fn set_texts<I, T, E>(
         text(rules, record.last_error()?)
     });
     let job_name = subject.name.clone();
-    let has_texts = job_name.is_some() || previous_error.is_some();
-    if has_texts {
-        Attempt::set_texts(Texts {
+    (job_name.is_some() || previous_error.is_some()).then(|| {
+        Box::new(Texts {
             job_name,
             previous_error,
-        });
-    }
-    has_texts
+        })
+    })
 }
 
 /// The text of an error, where it has one.
@@ -373,7 +371,8 @@ impl<I, T, E> Rules<'_, I, T, E> {
 pub(crate) struct Coming {
     pub(crate) number: u32,
     last: bool,
-    has_texts: bool,
+    /// Boxed, because most attempts have none, and this is moved before each.
+    texts: Option<Box<Texts>>,
     deadline: Option<Instant>,
 }
 
@@ -386,13 +385,10 @@ impl Coming {
     /// Calls the user's function.
     #[inline(always)]
     pub(crate) fn run<T, E>(self, job: impl FnOnce() -> Result<T, E>) -> Returned<T, E> {
-        let (result, mark) = Attempt::during(
-            self.number,
-            self.last,
-            self.has_texts,
-            self.deadline,
-            || unwind::catch(job),
-        );
+        let (result, mark) =
+            Attempt::during(self.number, self.last, self.texts, self.deadline, || {
+                unwind::catch(job)
+            });
         Returned { result, mark }
     }
 }

@@ -117,7 +117,7 @@ impl<'p> Work<'p> for Shared {
         };
         let called = crew.clock.now();
         let own = post.swap_token(self.token.clone());
-        let (result, _) = Attempt::during(1, false, false, None, || unwind::catch(&**function));
+        let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(&**function));
         drop(post.swap_token(own));
         if let Err(payload) = result {
             unwind::discard(payload);

@@ -167,6 +167,8 @@ const STOPPED: u8 = 2;
 /// What a pool is built with.
 pub(crate) struct Settings {
     pub(crate) threads: usize,
+    /// As many workers look for work at a time before they sleep: more would only take turns at it.
+    pub(crate) processors: usize,
     pub(crate) policy: RetryPolicy,
     pub(crate) seed: u64,
     pub(crate) capacity: Option<usize>,

@@ -8,6 +8,7 @@ use crate::sync::thread::{self, ThreadId};
 fn crew(capacity: Option<usize>) -> Arc<Crew<'static>> {
     Arc::new(Crew::new(Settings {
         threads: 1,
+        processors: 1,
         policy: RetryPolicy::default(),
         seed: 0,
         capacity,

@@ -79,9 +79,11 @@ impl<'p> Crew<'p> {
         if let Some(work) = self.look(post) {
             return Some(work);
         }
-        self.roster.begin_search();
+        let mut patient = self.roster.begin_search() < self.settings.processors as u64;
         loop {
-            if let Some(work) = search(|| self.look(post)) {
+            // One of too many searchers has its last look while it goes to sleep.
+            let found = patient.then(|| search(|| self.look(post))).flatten();
+            if let Some(work) = found {
                 self.roster.end_search(|| self.has_waiting());
                 if self.queue.has_urgent() {
                     // Its pusher has relied on this searcher, who is busy now.
@@ -90,7 +92,7 @@ impl<'p> Crew<'p> {
                 return Some(work);
             }
             match self.roster.rest(post, || self.has_waiting()) {
-                Rest::Woken => {}
+                Rest::Woken => patient = true,
                 Rest::Leave => return None,
             }
         }

@@ -84,13 +84,16 @@ impl<I, T, E> Core<I, T, E> {
         visit
     }
 
+    /// Looks into the workers' pockets, too, for something to collect; is there anything?
+    pub(crate) fn gather(&self) -> bool {
+        let mut state = self.state.lock();
+        state.gather_unless_ready();
+        !state.settled.is_empty()
+    }
+
     /// Admits inputs, each as a job of its own, as far as there is room; none if the batch is not open. The others stay.
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
-        if state.settled.is_empty() {
-            // A slow input must not hold back what lies in the pocket of a slow worker.
-            state.recall_stale(now);
-        }
         let mut starved = false;
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
@@ -205,9 +208,7 @@ impl<I, T, E> Core<I, T, E> {
             outlook => outlook,
         };
         let gather_and_look = |state: &mut State<I, T, E>| {
-            if state.settled.is_empty() {
-                state.gather();
-            }
+            state.gather_unless_ready();
             outlook(state)
         };
         let looked = spin(|| outlook(&self.state.lock()))

@@ -46,6 +46,7 @@ fn core(threads: usize, window: usize) -> Numbers {
 fn crew() -> Crew<'static> {
     Crew::new(Settings {
         threads: 1,
+        processors: 1,
         policy: RetryPolicy::default(),
         seed: 0,
         capacity: None,

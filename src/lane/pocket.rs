@@ -7,12 +7,13 @@
 //! A job in a pocket is still queued, and a success still to be delivered, so all can be taken back by anybody who has the lane's
 //! lock, which comes first where both are held:
 //!
-//! - *Nothing is held back.* An iterator with nothing to deliver gathers successes out of the pockets before it offers its CPU to others,
-//!   but not while it spins, some hundred nanoseconds: their workers are likely to bring them, and the memory of a pocket that somebody else
-//!   has touched is slow (with a look into the pockets at each visit an empty job took 1.4 times as long). Before it
+//! - *Nothing is held back.* An iterator with nothing to deliver gathers successes out of the pockets: before it pulls more inputs than it
+//!   has to and once they have taken some time, and before it offers its CPU to others, but not at each visit nor while it spins, one or two
+//!   microseconds. Workers are likely to bring them meanwhile, and the memory of a pocket that somebody else has touched is slow: with a
+//!   look into the pockets at each visit an empty job took 1.4 times as long. Before it
 //!   sleeps it sets [`Hints::awaited`](super::Hints), then gathers; a worker puts a success down, then looks at the flag. Both hold the
 //!   pocket's lock in between, so one of the two sees the other.
-//! - *Nothing is kept from a free worker.* One that finds the queue empty recalls all pockets, and every visit
+//! - *Nothing is kept from a free worker.* One that finds the queue empty recalls all pockets, and every visit of a worker
 //!   recalls those that were filled [`STALE`] ago, by the last reading of its worker's clock: a job that turned out long sits on them, say.
 //! - *Nothing begins that is not to begin.* Whoever ends the batch recalls all pockets under the same hold of the lane's lock.
 //!
@@ -140,10 +141,11 @@ impl<I, T, E> State<I, T, E> {
         all.position(|filled| Arc::ptr_eq(&filled.pocket, pocket))
     }
 
-    /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers have something to do to the end.
+    /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers that are at it have something to do to
+    /// the end. A worker that comes later takes its share out of all pockets, if the queue is empty.
     #[inline]
-    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, threads: usize, now: Nanos) {
-        let share = (self.queued.len() / (2 * threads)).min(ROOM);
+    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, now: Nanos) {
+        let share = (self.queued.len() / (2 * self.filled.len())).min(ROOM);
         if share < 2 {
             return;
         }
@@ -166,6 +168,13 @@ impl<I, T, E> State<I, T, E> {
                 let pocket = Arc::clone(&self.filled[place].pocket);
                 self.gather_from(&mut pocket.0.lock());
             }
+        }
+    }
+
+    /// The same, if nothing else has settled.
+    pub(super) fn gather_unless_ready(&mut self) {
+        if self.settled.is_empty() {
+            self.gather();
         }
     }
 

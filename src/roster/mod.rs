@@ -313,8 +313,9 @@ impl Roster {
         self.hints.fetch_add(change, Ordering::SeqCst);
     }
 
-    pub(crate) fn begin_search(&self) {
-        self.hints.fetch_add(SEARCHER, Ordering::SeqCst);
+    /// Says how many searched before.
+    pub(crate) fn begin_search(&self) -> u64 {
+        self.hints.fetch_add(SEARCHER, Ordering::SeqCst) / SEARCHER
     }
 
     /// A searcher has found work. If it was the last, and `more` waits, another takes its place. Ends with a fence.

@@ -153,9 +153,10 @@ impl Ward {
     /// Runs the child once, on the current thread; `uptime` tells how long that has lasted.
     pub(super) fn run(&mut self, brief: &Brief, uptime: impl FnOnce() -> Nanos) -> Ending {
         let number = u32::try_from(brief.start).unwrap_or(u32::MAX);
-        Attempt::set_texts(brief.texts.clone());
-        let (result, mark) =
-            Attempt::during(number, false, true, None, || unwind::catch(&self.function));
+        let texts = Box::new(brief.texts.clone());
+        let (result, mark) = Attempt::during(number, false, Some(texts), None, || {
+            unwind::catch(&self.function)
+        });
         let uptime = uptime();
         let (outcome, mark) = match result {
             Ok(outcome) => (outcome, mark),

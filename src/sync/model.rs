@@ -6,7 +6,7 @@
 //! | locks, atomics, threads, thread-locals | the checker's, with the shape of ours; for shuttle every ordering counts as sequentially consistent |
 //! | [`Arc`](super::Arc) | the standard library's: its counts are no points at which another thread may go on |
 //! | the channel | a queue under a lock |
-//! | spinning before a sleep | a single look |
+//! | spinning, and giving way, before a sleep | a single look for each that is asked for |
 //! | time | a clock that stands still, but for a nanosecond at each reading: a wait with a deadline may end at any moment, and has the clock jump there |
 
 mod channel;

@@ -34,7 +34,7 @@ pub(crate) fn look_before_sleep<V>(mut look: impl FnMut() -> Option<V>) -> Optio
     spin(&mut look).or_else(|| give_way(look))
 }
 
-/// The first part of `look_before_sleep`: spins for a few hundred nanoseconds.
+/// The first part of `look_before_sleep`: spins for 56 pauses, which were seen to take 1.5 µs.
 pub(crate) fn spin<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
     spin_between([8, 16, 32], look)
 }
@@ -44,8 +44,8 @@ pub(crate) fn give_way<V>(look: impl FnMut() -> Option<V>) -> Option<V> {
     yield_between(3, look)
 }
 
-/// As `look_before_sleep`, for a worker without work, whose sleep costs the next pusher a wake-up: spins for about 2 µs, then offers the
-/// CPU to others four times.
+/// As `look_before_sleep`, for a worker without work, whose sleep costs the next pusher a wake-up: spins for 127 pauses, about 3 µs, then
+/// offers the CPU to others four times.
 pub(crate) fn search<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
     spin_between([1, 2, 4, 8, 16, 32, 64], &mut look).or_else(|| yield_between(4, look))
 }

@@ -100,6 +100,42 @@ fn successes_are_delivered_and_counted_while_the_next_job_takes_long() {
 }
 
 #[test]
+fn a_success_is_delivered_before_an_input_is_asked_for_more_than_is_needed() {
+    const WINDOW: u32 = 64;
+    const LONG: u32 = 10;
+    let round = || {
+        let pool = pool(1);
+        let (gate, keeper) = gate();
+        let asked = AtomicU32::new(0);
+        let input = (0..2 * WINDOW).inspect(|_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+        });
+        // All but the first fail and are parked, so the worker runs out of jobs. Then they come due, and one takes long.
+        let job = move |n: &u32| match (*n, Attempt::current().number()) {
+            (1.., 1) => Err(()),
+            (LONG, 2) => {
+                gate.pass();
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        let batch = pool.batch(input, job).window(WINDOW as usize);
+        let mut completed = batch.retry(RetryPolicy::fixed(ms(20))).as_completed();
+        assert_eq!(completed.next().as_ref().map(index), Some(0));
+        let is_full = asked.load(Ordering::Relaxed) == WINDOW;
+        keeper.await_arrivals(1);
+        for n in 1..LONG {
+            assert_eq!(completed.next().as_ref().map(index), Some(n));
+            assert!(!is_full || asked.load(Ordering::Relaxed) == WINDOW);
+        }
+        keeper.let_through(1);
+        is_full
+    };
+    // A first refill that takes long is broken off, and goes on with the second call.
+    assert!((0..50).any(|_| round()));
+}
+
+#[test]
 fn a_cancel_reaches_every_job_that_has_not_begun() {
     let pool = pool(1);
     let (gate, keeper) = gate();
