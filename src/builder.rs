@@ -9,7 +9,7 @@ use crate::error::BuildError;
 use crate::observe::{Observer, Watcher};
 use crate::policy::RetryPolicy;
 use crate::roster::Post;
-use crate::sync::{Arc, thread};
+use crate::sync::{Arc, processors, thread};
 use crate::unwind::Contained;
 
 /// The most workers that a pool can have.
@@ -173,7 +173,7 @@ impl RetryPoolBuilder {
 
     /// Checks the settings.
     pub(crate) fn settings(&self) -> Result<Settings, BuildError> {
-        let processors = num_cpus::get();
+        let processors = processors();
         let threads = self.threads.unwrap_or(processors);
         match threads {
             0 => return Err(BuildError::ZeroThreads),

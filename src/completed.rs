@@ -19,7 +19,7 @@ use crate::unwind;
 /// The most inputs that are pulled before they are handed over.
 const BITE: usize = 16;
 
-/// While inputs come faster than this, bites grow; one that takes longer makes the next bite a single input.
+/// While a bite takes less than this, the next one is greater; after one that takes [`PATIENCE`] it is a single input.
 const QUICK: Nanos = 10_000;
 
 /// How long ready completions wait for a refill to end.
@@ -215,20 +215,19 @@ where
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
         }
-        let mut seen = self.collect();
+        let seen = self.collect();
         if !seen.open {
             self.cut_off();
             return;
         }
         let low = self.is_low(self.held);
-        let mut idle = self.ready.is_empty() && self.lane.core.is_hungry();
-        if idle && !low && self.lane.core.gather() {
-            // It lay in a pocket, and is not to wait for the input.
-            seen = self.collect();
-            idle = false;
+        let idle = self.ready.is_empty() && self.lane.core.is_hungry();
+        if seen.room == 0 || !self.has_more() || !(low || idle) {
+            return;
         }
-        if (idle || low) && self.refill(seen, deadline).ready && self.ready.is_empty() {
-            // What settled during the refill is delivered before more is pulled.
+        // What lies in a pocket, or settled during the refill, is delivered before more is pulled.
+        let ready = (!low && self.lane.core.gather()) || self.refill(seen, deadline).ready;
+        if ready && self.ready.is_empty() {
             self.collect();
         }
     }

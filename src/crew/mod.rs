@@ -167,7 +167,7 @@ const STOPPED: u8 = 2;
 /// What a pool is built with.
 pub(crate) struct Settings {
     pub(crate) threads: usize,
-    /// As many workers look for work at a time before they sleep: more would only take turns at it.
+    /// A worker that runs out of work sleeps at once where so many search: more would only take turns at it.
     pub(crate) processors: usize,
     pub(crate) policy: RetryPolicy,
     pub(crate) seed: u64,

@@ -8,8 +8,8 @@
 //! lock, which comes first where both are held:
 //!
 //! - *Nothing is held back.* An iterator with nothing to deliver gathers successes out of the pockets: before it pulls more inputs than it
-//!   has to and once they have taken some time, and before it offers its CPU to others, but not at each visit nor while it spins, one or two
-//!   microseconds. Workers are likely to bring them meanwhile, and the memory of a pocket that somebody else has touched is slow: with a
+//!   has to and once they have taken some time, and before it offers its CPU to others. It does not at other visits, nor while it spins, one
+//!   or two microseconds. Workers are likely to bring them meanwhile, and the memory of a pocket that somebody else has touched is slow: with a
 //!   look into the pockets at each visit an empty job took 1.4 times as long. Before it
 //!   sleeps it sets [`Hints::awaited`](super::Hints), then gathers; a worker puts a success down, then looks at the flag. Both hold the
 //!   pocket's lock in between, so one of the two sees the other.
@@ -142,10 +142,12 @@ impl<I, T, E> State<I, T, E> {
     }
 
     /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers that are at it have something to do to
-    /// the end. A worker that comes later takes its share out of all pockets, if the queue is empty.
+    /// the end. One that comes later, and finds the queue empty, recalls all pockets.
     #[inline]
-    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, now: Nanos) {
-        let share = (self.queued.len() / (2 * self.filled.len())).min(ROOM);
+    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, threads: usize, now: Nanos) {
+        // Who waits for other jobs has a pocket, too.
+        let workers = self.filled.len().min(threads);
+        let share = (self.queued.len() / (2 * workers)).min(ROOM);
         if share < 2 {
             return;
         }

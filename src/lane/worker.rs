@@ -118,7 +118,7 @@ impl<I, T, E> Core<I, T, E> {
             return After::Empty;
         };
         if let Some(pocket) = pocket {
-            state.fill(pocket, turn.time);
+            state.fill(pocket, self.setup.threads, turn.time);
         }
         After::Job(job)
     }

@@ -2,7 +2,8 @@
 //!
 //! # Sleeping
 //!
-//! A worker that finds nothing to do *searches* for a moment, then sleeps. Who pushes work wakes a sleeper only if nobody
+//! A worker that finds nothing to do *searches* for a moment, then sleeps; where there is a searcher for each processor, it has its last
+//! look on its way to sleep. Who pushes work wakes a sleeper only if nobody
 //! searches, since a searcher will find it; a searcher that finds work and was the last wakes another if more work waits. So a
 //! burst wakes the workers one after the other, and a trickle wakes one.
 //!

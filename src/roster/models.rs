@@ -51,17 +51,17 @@ impl Pool {
             sides.saw("found at once");
             return true;
         }
-        self.roster.begin_search();
+        let mut patient = self.roster.begin_search() < 1;
         let mut side = "found at once";
         loop {
-            if self.look() {
+            if patient && self.look() {
                 self.roster.end_search(|| self.has_work());
                 sides.saw(side);
                 return true;
             }
             side = "after a rest";
             match self.roster.rest(post, || self.has_work()) {
-                Rest::Woken => {}
+                Rest::Woken => patient = true,
                 Rest::Leave => return false,
             }
         }

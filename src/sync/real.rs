@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 pub(crate) use crossbeam_channel::{Receiver, Sender, unbounded};
+pub(crate) use num_cpus::get as processors;
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use std::{thread, thread_local};

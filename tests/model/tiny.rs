@@ -8,7 +8,7 @@ use retry_pool::{Attempt, Completion, GiveUpReason};
 use crate::explore::{choose, explore, thread};
 use crate::pools::{assert_settled, pool};
 
-/// Enough for pockets: a worker of two takes a fourth of what is queued.
+/// Enough for pockets: a worker alone takes half of what is queued, one of two a fourth.
 const JOBS: u32 = 10;
 
 #[test]

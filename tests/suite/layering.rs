@@ -58,7 +58,7 @@ const ONLY_IN: [(&str, &str); 9] = [
     ("shuttle::", "sync"),
     ("use loom::", "sync"),
     ("catch_unwind", "unwind"),
-    ("num_cpus", "builder"),
+    ("num_cpus", "sync"),
 ];
 
 fn floor_of(module: &str) -> usize {
