@@ -23,7 +23,12 @@ pub fn describe() -> BTreeMap<String, String> {
             "processor",
             cpu.map(|name| format!("{name}, {cores} cores")),
         ),
-        ("system", said("uname", &["-sr"])),
+        // Without the builder's own suffix.
+        (
+            "system",
+            said("uname", &["-sr"])
+                .map(|system| system.split('-').next().unwrap_or_default().to_owned()),
+        ),
         ("compiler", said("rustc", &["--version"])),
         ("Python", said("python3", &["--version"])),
         (

@@ -185,7 +185,14 @@ pub const ALL: &[Question] = &[
         ],
         // A cost that grows shows as well with a few.
         can: |contestant| {
-            ["floor", "retry-pool", "threadpool", "rayon spawn + channel", "tokio spawn_blocking"].contains(&contestant.name)
+            [
+                "floor",
+                "retry-pool",
+                "threadpool",
+                "rayon spawn + channel",
+                "tokio spawn_blocking",
+            ]
+            .contains(&contestant.name)
         },
         ..BASE
     },
