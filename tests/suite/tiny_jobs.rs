@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use crate::common::{Live, gate, ms, pool};
 use retry_pool::{Attempt, Completion, GiveUpReason, JobState, RetryPolicy, RetryPool};
@@ -101,38 +102,42 @@ fn successes_are_delivered_and_counted_while_the_next_job_takes_long() {
 
 #[test]
 fn a_success_is_delivered_before_an_input_is_asked_for_more_than_is_needed() {
-    const WINDOW: u32 = 64;
-    const LONG: u32 = 10;
-    let round = || {
+    const WINDOW: u32 = 512;
+    for long in 90..98 {
         let pool = pool(1);
+        let (full, filler) = gate();
         let (gate, keeper) = gate();
         let asked = AtomicU32::new(0);
-        let input = (0..2 * WINDOW).inspect(|_| {
+        let input = (0..2 * WINDOW).inspect(|n| {
             asked.fetch_add(1, Ordering::Relaxed);
-        });
-        // All but the first fail and are parked, so the worker runs out of jobs. Then they come due, and one takes long.
-        let job = move |n: &u32| match (*n, Attempt::current().number()) {
-            (1.., 1) => Err(()),
-            (LONG, 2) => {
-                gate.pass();
-                Ok(())
+            if *n == WINDOW - 1 {
+                filler.let_through(1);
             }
-            _ => Ok(()),
+        });
+        // All but the first fail and are parked, so the worker runs out of jobs. Then they come due together, and one takes long.
+        let due = Instant::now() + ms(100);
+        let retried = AtomicU32::new(0);
+        let job = move |n: &u32| {
+            if *n == 0 {
+                full.pass();
+            } else if Attempt::current().number() == 1 {
+                let delay = due.saturating_duration_since(Instant::now());
+                return Err(Attempt::retry_after(delay, "down"));
+            } else if retried.fetch_add(1, Ordering::Relaxed) == long {
+                gate.pass();
+            }
+            Ok(())
         };
         let batch = pool.batch(input, job).window(WINDOW as usize);
-        let mut completed = batch.retry(RetryPolicy::fixed(ms(20))).as_completed();
-        assert_eq!(completed.next().as_ref().map(index), Some(0));
-        let is_full = asked.load(Ordering::Relaxed) == WINDOW;
+        let mut completed = batch.retry(RetryPolicy::immediate()).as_completed();
+        assert_eq!(completed.next().map(|done| *done.input()), Some(0));
         keeper.await_arrivals(1);
-        for n in 1..LONG {
-            assert_eq!(completed.next().as_ref().map(index), Some(n));
-            assert!(!is_full || asked.load(Ordering::Relaxed) == WINDOW);
+        for _ in 0..long {
+            assert!(completed.next().unwrap().result().is_ok());
+            assert_eq!(asked.load(Ordering::Relaxed), WINDOW);
         }
         keeper.let_through(1);
-        is_full
-    };
-    // A first refill that takes long is broken off, and goes on with the second call.
-    assert!((0..50).any(|_| round()));
+    }
 }
 
 #[test]
