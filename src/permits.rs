@@ -114,6 +114,17 @@ impl Permits {
         let sleepers = std::mem::take(&mut self.state.lock().sleepers);
         sleepers.iter().for_each(|sleeper| sleeper.unpark());
     }
+
+    /// Panics if a permit is out, or somebody waits for one.
+    #[cfg(debug_assertions)]
+    pub(crate) fn assert_all_back(&self) {
+        let state = self.state.lock();
+        assert_eq!(
+            (state.held, state.sleepers.len()),
+            (0, 0),
+            "permits, sleepers"
+        );
+    }
 }
 
 #[cfg(test)]

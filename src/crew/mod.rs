@@ -28,6 +28,7 @@
 mod admission;
 mod ending;
 mod errand;
+mod rest;
 mod threads;
 
 use std::fmt;

@@ -394,6 +394,13 @@ impl<I, T, E> State<I, T, E> {
         self.timed = self.settled.len();
     }
 
+    /// Does nothing run but what is `counted` as if it did? Holds when nobody uses the batch any more.
+    #[cfg(debug_assertions)]
+    fn is_at_rest(&self, counted: usize) -> bool {
+        let in_use = [self.pocketed, self.judging, self.reserved];
+        self.running == counted && self.away == 0 && in_use == [0; 3] && self.watched.is_empty()
+    }
+
     /// Has the timer look at `due`, unless it looks earlier anyway. So the set of times at which it will look stays small: each is earlier
     /// than those before.
     fn arm(&mut self, due: Nanos) -> Option<Nanos> {
@@ -411,6 +418,11 @@ impl<I, T, E> Drop for Core<I, T, E> {
         let mut state = self.state.lock();
         let waiting = state.take_waiting();
         let settled = std::mem::take(&mut state.settled);
+        #[cfg(debug_assertions)]
+        assert!(
+            crate::sync::thread::panicking() || state.is_at_rest(waiting.len()),
+            "a worker is still noted, or a permit"
+        );
         drop(state);
         settled.into_iter().for_each(Settled::discard);
         waiting.into_iter().for_each(Queued::discard);

@@ -481,6 +481,17 @@ impl Roster {
     pub(crate) fn posts(&self) -> Vec<Arc<Post>> {
         self.lock().posts.iter().flatten().cloned().collect()
     }
+
+    /// Panics unless all threads have ended and everything was given back.
+    #[cfg(debug_assertions)]
+    pub(crate) fn assert_at_rest(&self) {
+        let state = self.lock();
+        let counts = [state.available, state.alive, state.starting, state.stuck];
+        assert_eq!(counts, [0; 4], "available, alive, starting, stuck");
+        assert!(!state.errand && state.sleepers.is_empty());
+        assert_eq!(self.hints.load(Ordering::SeqCst), 0, "searchers, sleepers");
+        self.permits.assert_all_back();
+    }
 }
 
 impl State {

@@ -15,8 +15,8 @@ use crate::plant::Mutant;
 /// How many mutants are run at once: tests wait for most of the time.
 const AT_ONCE: usize = 5;
 
-/// No mutant is run for longer than this against passing tests: the longest tests are left out for it.
-const ENOUGH: Duration = Duration::from_secs(90);
+/// For how many seconds a mutant is run against passing tests, unless `RP_MUTANTS_SECONDS` says it: the longest tests are left out for it.
+const ENOUGH: f64 = 90.0;
 
 pub struct Test {
     program: PathBuf,
@@ -124,6 +124,48 @@ pub fn uncompilable(copy: &Path) -> BTreeSet<usize> {
     bad
 }
 
+/// A way to compile tests.
+struct Build {
+    /// The compiler's wrapper, for the model checkers.
+    wrapper: Option<&'static str>,
+    arguments: &'static [&'static str],
+    filter: &'static str,
+}
+
+const BUILDS: &[Build] = &[
+    Build {
+        wrapper: None,
+        arguments: &["--all-features", "--lib", "--tests"],
+        filter: "",
+    },
+    Build {
+        wrapper: Some("scripts/rustc-shuttle"),
+        arguments: &["--features", "_model", "--test", "model"],
+        filter: "",
+    },
+    Build {
+        wrapper: Some("scripts/rustc-loom"),
+        arguments: &["--features", "_model", "--lib"],
+        filter: "models::",
+    },
+];
+
+/// The programs that a build makes.
+fn programs(copy: &Path, build: &Build) -> Vec<PathBuf> {
+    let mut command = cargo(copy, &["test", "--no-run"]);
+    command.args(build.arguments);
+    if let Some(wrapper) = build.wrapper {
+        command.env("RUSTC_WORKSPACE_WRAPPER", copy.join(wrapper));
+    }
+    let programs: Vec<PathBuf> = messages(command)
+        .iter()
+        .filter(|message| message["profile"]["test"] == true)
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect();
+    assert!(!programs.is_empty(), "no tests: {:?}", build.arguments);
+    programs
+}
+
 /// Builds all tests, and runs each once: what it reaches, and how long it takes. Those that fail there are left out. What is found is kept for
 /// the next time.
 pub fn tests(copy: &Path) -> Vec<Test> {
@@ -134,31 +176,19 @@ pub fn tests(copy: &Path) -> Vec<Test> {
             .map(|line| Test::parse(line).unwrap())
             .collect();
     }
-    let mut programs: Vec<PathBuf> = Vec::new();
-    for message in messages(cargo(
-        copy,
-        &["test", "--no-run", "--all-features", "--lib", "--tests"],
-    )) {
-        if let (Some(program), true) = (
-            message["executable"].as_str(),
-            message["profile"]["test"] == true,
-        ) {
-            programs.push(program.into());
-        }
-    }
     let mut found: Vec<(PathBuf, String)> = Vec::new();
-    for program in programs {
-        let output = Command::new(&program)
-            .args(["--list", "--format", "terse"])
-            .current_dir(copy)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        found.extend(
-            text.lines().filter_map(|line| {
+    for build in BUILDS {
+        for program in programs(copy, build) {
+            let output = Command::new(&program)
+                .args(["--list", "--format", "terse", build.filter])
+                .current_dir(copy)
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            found.extend(text.lines().filter_map(|line| {
                 Some((program.clone(), line.strip_suffix(": test")?.to_owned()))
-            }),
-        );
+            }));
+        }
     }
     println!("{} tests", found.len());
     let next = AtomicUsize::new(0);
@@ -235,13 +265,18 @@ fn run_test(
 }
 
 /// Which test kills the mutant; `Err`: how many it survives.
-fn kill<'a>(copy: &Path, id: usize, tests: &'a [Test]) -> Result<&'a Test, usize> {
+fn kill<'a>(
+    copy: &Path,
+    id: usize,
+    tests: &'a [Test],
+    enough: Duration,
+) -> Result<&'a Test, usize> {
     let mut spent = Duration::ZERO;
     let mut survived = 0;
     let on = [("RP_MUTANT", id.to_string())];
     for test in tests.iter().filter(|test| test.reaches.contains(&id)) {
         spent += test.takes;
-        if spent > ENOUGH {
+        if spent > enough {
             break;
         }
         let limit = Duration::from_secs(4) + test.takes * 10;
@@ -253,6 +288,22 @@ fn kill<'a>(copy: &Path, id: usize, tests: &'a [Test]) -> Result<&'a Test, usize
         survived += 1;
     }
     Err(survived)
+}
+
+/// Results go by number, so all of them have to be of the same mutants.
+pub fn same_as_before(copy: &Path, mutants: &[Mutant]) {
+    let path = copy.join("mutants");
+    let line = |m: &Mutant| format!("{} {} {} {}", m.id, m.file, m.function, m.change);
+    let text: String = mutants
+        .iter()
+        .map(|mutant| line(mutant).replace('\n', " ") + "\n")
+        .collect();
+    let before = fs::read_to_string(&path).unwrap_or_else(|_| text.clone());
+    assert!(
+        before == text,
+        "the sources have changed since the first run: --fresh"
+    );
+    fs::write(path, text).unwrap();
 }
 
 /// Runs all mutants, but for those that are in the results already, and prints the score.
@@ -279,6 +330,8 @@ pub fn run(copy: &Path, mutants: &[Mutant], banned: &BTreeSet<usize>, tests: &[T
     // In no order, so that what is known when it is stopped stands for all.
     let mut order: Vec<usize> = (0..left.len()).collect();
     order.sort_by_key(|place| (*place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let enough = std::env::var("RP_MUTANTS_SECONDS").map_or(ENOUGH, |text| text.parse().unwrap());
+    let enough = Duration::from_secs_f64(enough);
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -286,7 +339,7 @@ pub fn run(copy: &Path, mutants: &[Mutant], banned: &BTreeSet<usize>, tests: &[T
             scope.spawn(move || {
                 while let Some(place) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mutant = left[*place];
-                    let verdict = match kill(copy, mutant.id, tests) {
+                    let verdict = match kill(copy, mutant.id, tests, enough) {
                         Ok(test) => format!("killed by {}", test.name),
                         Err(0) => "not reached".to_owned(),
                         Err(tests) => format!("survived {tests}"),
