@@ -239,3 +239,143 @@ impl<I, T, E> State<I, T, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::CancelToken;
+    use crate::lane::{Core, FailFast, Setup};
+    use crate::observe::Watcher;
+    use crate::permits::Permits;
+    use crate::policy::Requeue;
+    use crate::roster::Roster;
+
+    type Numbers = Core<u32, u32, ()>;
+
+    /// A batch with so many jobs in its queue, of which the odd ones have failed before.
+    fn batch(jobs: u32) -> Numbers {
+        let core = Numbers::new(Setup {
+            roster: Arc::new(Roster::new(2, 0, Permits::new(None))),
+            number: 1,
+            window: 1_000,
+            threads: 2,
+            place: Requeue::Back,
+            fail_fast: FailFast::Never,
+            share: None,
+            token: CancelToken::new(),
+            deadline: None,
+            errors_kept: 1,
+            observer: Watcher::default(),
+        });
+        let mut state = core.state.lock();
+        for n in 0..jobs {
+            let mut job = core.setup.fresh(n, n as usize, 0);
+            job.record = (n % 2 == 1).then(|| {
+                let mut record = Record::new();
+                record.note(1, crate::AttemptError::Failed(()), 0, 1);
+                record
+            });
+            state.queued.push_back(job);
+        }
+        drop(state);
+        core
+    }
+
+    fn queue(state: &State<u32, u32, ()>) -> Vec<u32> {
+        state.queued.iter().map(|job| *job.input.get()).collect()
+    }
+
+    fn counts(state: &State<u32, u32, ()>) -> (usize, usize, usize) {
+        (state.queued.len(), state.running, state.pocketed)
+    }
+
+    #[test]
+    fn a_pocket_takes_a_share_of_the_queue_that_leaves_as_much_to_every_other_worker() {
+        // Of one worker or two, out of so many jobs: what it takes.
+        for (workers, jobs, share) in [
+            (1, 64, 32),
+            (2, 64, 16),
+            (3, 64, 16),
+            (1, 1_000, 32),
+            (2, 8, 2),
+            (2, 7, 0),
+            (1, 4, 2),
+            (1, 3, 0),
+        ] {
+            let core = batch(jobs);
+            let mut state = core.state.lock();
+            let pockets: Vec<_> = (0..workers).map(|_| state.hand_out()).collect();
+            state.fill(&pockets[0], 2, 0);
+            let left = jobs as usize - share;
+            assert_eq!(counts(&state), (left, share, share), "{workers} of {jobs}");
+            pockets.iter().for_each(|pocket| state.take_back(pocket));
+            assert_eq!(counts(&state), (jobs as usize, 0, 0));
+            assert_eq!((state.filled.len(), state.unused.len()), (0, workers));
+        }
+    }
+
+    #[test]
+    fn a_pocket_that_was_filled_long_ago_is_recalled_to_the_front_of_the_queue() {
+        let core = batch(8);
+        let mut state = core.state.lock();
+        let pocket = state.hand_out();
+        state.fill(&pocket, 2, 1_000);
+        state.recall_stale(1_000 + STALE - 1);
+        assert_eq!(queue(&state), [4, 5, 6, 7]);
+        state.recall_stale(1_000 + STALE);
+        assert_eq!(queue(&state), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(counts(&state), (8, 0, 0));
+    }
+
+    /// A success and a failure of a worker with a pocket, which then runs the third job.
+    fn run_two(core: &Numbers) -> SharedPocket<u32, u32, ()> {
+        let mut state = core.state.lock();
+        let pocket = state.hand_out();
+        state.fill(&pocket, 2, 0);
+        let mut job = pocket.next().unwrap();
+        state.pocketed -= 1;
+        drop(state);
+        for outcome in [Outcome::Succeeded(7), Outcome::Retry(None, 0)] {
+            assert!(pocket.exchange(&mut job, outcome, Some(5)).is_ok());
+        }
+        assert_eq!(*job.input.get(), 2);
+        core.state.lock().queued.push_front(job);
+        pocket
+    }
+
+    #[test]
+    fn what_a_worker_has_put_into_its_pocket_is_counted_once_it_is_gathered() {
+        type Gather = fn(&mut State<u32, u32, ()>, &SharedPocket<u32, u32, ()>);
+        let ways: [Gather; 4] = [
+            |state, _| state.gather(),
+            |state, _| state.gather_unless_ready(),
+            |state, pocket| state.gather_one(pocket),
+            |state, _| state.recall(),
+        ];
+        for gather in ways {
+            let core = batch(16);
+            let pocket = run_two(&core);
+            let mut state = core.state.lock();
+            assert_eq!((state.settled.len(), state.pocketed), (0, 7));
+            gather(&mut state, &pocket);
+            assert_eq!((state.settled.len(), state.succeeded), (1, 1));
+            // The second job was a retry, and joined the queue again.
+            assert_eq!((state.retries, queue(&state).last()), (1, Some(&1)));
+            let all = state.queued.len() + state.settled.len() + state.pocketed;
+            assert_eq!((all, state.running), (16, state.pocketed + 1));
+            state.running -= 1;
+        }
+    }
+
+    #[test]
+    fn what_is_ready_spares_a_look_into_the_pockets() {
+        let core = batch(16);
+        let _pocket = run_two(&core);
+        let mut state = core.state.lock();
+        let ready = core.setup.fresh::<()>(99, 99, 0).succeed(0);
+        state.settled.push_back(ready);
+        state.gather_unless_ready();
+        assert_eq!(state.settled.len(), 1);
+        state.running -= 1;
+    }
+}

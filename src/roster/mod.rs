@@ -521,3 +521,6 @@ impl State {
 
 #[cfg(all(test, rp_loom))]
 mod models;
+
+#[cfg(test)]
+mod tests;

@@ -97,13 +97,20 @@ fn plant(from: &Path, to: &Path, banned: &BTreeSet<usize>) -> Vec<Mutant> {
         if relative == Path::new("src/lib.rs") {
             text.push_str("\n#[doc(hidden)]\npub mod mutant;\n");
         }
-        fs::write(to.join(relative), text).unwrap();
+        write_if_changed(&to.join(relative), &text);
     }
     let asked = ASKED
         .replace("MUTANTS]", &format!("{}]", mutants.len()))
         .replace("; MUTANTS", &format!("; {}", mutants.len()));
-    fs::write(to.join("src/mutant.rs"), asked).unwrap();
+    write_if_changed(&to.join("src/mutant.rs"), &asked);
     mutants
+}
+
+/// So that cargo compiles no more than it has to.
+fn write_if_changed(path: &Path, text: &str) {
+    if fs::read_to_string(path).ok().as_deref() != Some(text) {
+        fs::write(path, text).unwrap();
+    }
 }
 
 fn main() {

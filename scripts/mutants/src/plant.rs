@@ -71,7 +71,10 @@ fn is_left_out(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let text = attribute.to_token_stream().to_string();
         attribute.path().is_ident("test")
-            || (attribute.path().is_ident("cfg") && ["test", "rp_", "debug_assertions"].iter().any(|word| text.contains(word)))
+            || (attribute.path().is_ident("cfg")
+                && ["test", "rp_", "debug_assertions"]
+                    .iter()
+                    .any(|word| text.contains(word)))
     })
 }
 
