@@ -431,3 +431,6 @@ impl<I, T, E> Drop for Core<I, T, E> {
 
 #[cfg(all(test, rp_loom))]
 mod models;
+
+#[cfg(test)]
+mod tests;

@@ -243,43 +243,7 @@ impl<I, T, E> State<I, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cancel::CancelToken;
-    use crate::lane::{Core, FailFast, Setup};
-    use crate::observe::Watcher;
-    use crate::permits::Permits;
-    use crate::policy::Requeue;
-    use crate::roster::Roster;
-
-    type Numbers = Core<u32, u32, ()>;
-
-    /// A batch with so many jobs in its queue, of which the odd ones have failed before.
-    fn batch(jobs: u32) -> Numbers {
-        let core = Numbers::new(Setup {
-            roster: Arc::new(Roster::new(2, 0, Permits::new(None))),
-            number: 1,
-            window: 1_000,
-            threads: 2,
-            place: Requeue::Back,
-            fail_fast: FailFast::Never,
-            share: None,
-            token: CancelToken::new(),
-            deadline: None,
-            errors_kept: 1,
-            observer: Watcher::default(),
-        });
-        let mut state = core.state.lock();
-        for n in 0..jobs {
-            let mut job = core.setup.fresh(n, n as usize, 0);
-            job.record = (n % 2 == 1).then(|| {
-                let mut record = Record::new();
-                record.note(1, crate::AttemptError::Failed(()), 0, 1);
-                record
-            });
-            state.queued.push_back(job);
-        }
-        drop(state);
-        core
-    }
+    use crate::lane::tests::{Numbers, batch};
 
     fn queue(state: &State<u32, u32, ()>) -> Vec<u32> {
         state.queued.iter().map(|job| *job.input.get()).collect()

@@ -171,3 +171,32 @@ fn who_waits_for_other_jobs_panics_where_no_spare_is_to_be_had() {
     assert_eq!(roster.lock().available, 1);
     Post::leave();
 }
+
+#[test]
+fn a_worker_that_died_is_replaced_unless_the_pool_has_stopped() {
+    for stopped in [false, true] {
+        let (roster, begun) = roster(1, 0, true);
+        roster.recruit(Role::Regular).unwrap();
+        roster.lock().stopped = stopped;
+        let died = begun.lock()[0].clone();
+        roster.dismiss(&died, false);
+        let workers = if stopped { 0 } else { 1 };
+        assert_eq!(begun.lock().len(), 1 + workers);
+        assert_eq!(roster.lock().available, workers);
+    }
+}
+
+#[test]
+fn who_waits_in_a_pool_that_stops_just_then_needs_no_spare() {
+    let (roster, _) = roster(1, 0, false);
+    roster.lock().available = 1;
+    let pool = Arc::downgrade(&roster);
+    roster.set_recruiter(Arc::new(move |_| {
+        pool.upgrade().unwrap().stop();
+        Err(io::Error::other("no more"))
+    }));
+    Arc::new(Post::new(&roster, 0, Role::Regular)).take();
+    blocking(|| ());
+    assert_eq!(roster.lock().available, 1);
+    Post::leave();
+}
