@@ -5,6 +5,7 @@ use super::*;
 use crate::cancel::CancelToken;
 use crate::crew::Settings;
 use crate::give_up::{AttemptError, Record};
+use crate::judge::Outcome;
 use crate::observe::{Observer, Watcher};
 use crate::permits::Permits;
 use crate::policy::RetryPolicy;
@@ -293,4 +294,49 @@ fn what_is_left_in_a_batch_is_dropped_value_by_value() {
     }
     drop(state);
     drop(core);
+}
+
+#[test]
+fn a_job_that_is_not_retried_any_more_gives_the_reason_for_which_its_batch_has_ended() {
+    for retried in [Ran::Retry, |job| Ran::Park(9, job)] {
+        let core = batch(1);
+        core.state.lock().tokens = 1;
+        let (job, _) = core.begin(0).unwrap();
+        core.state.lock().gate = Gate::Ended(GiveUpReason::FailFast);
+        let (_, leftover) = core.exchange(retried(job), Some(3), &turn(None, false, false));
+        assert_eq!(leftover.ended.unwrap().reason, GiveUpReason::FailFast);
+        let state = core.state.lock();
+        let give_up = state.settled[0].result.as_ref().unwrap_err();
+        assert_eq!(give_up.reason(), GiveUpReason::FailFast);
+    }
+}
+
+#[test]
+fn a_success_in_a_pocket_is_brought_to_the_iterator_that_sleeps() {
+    let core = batch(16);
+    core.state.lock().tokens = 1;
+    let (job, pocket) = core.begin(0).unwrap();
+    let pocket = pocket.unwrap();
+    let visit = turn(Some(&pocket), true, false);
+    let (After::Job(mut job), _) = core.exchange(succeed(job), None, &visit) else {
+        panic!("there are more");
+    };
+    let exchanged = pocket.exchange(&mut job, Outcome::Succeeded(0), None);
+    assert!(exchanged.is_ok());
+    core.set_awaited(true);
+    core.deliver(&pocket);
+    assert_eq!(core.state.lock().settled.len(), 2);
+    assert!(!core.is_awaited() && core.parker.park(Some(crate::sync::now())));
+    core.exchange(succeed(job), None, &turn(Some(&pocket), false, true));
+}
+
+#[test]
+fn one_token_more_is_wanted_for_each_abandoned_attempt_that_is_judged() {
+    let core = batch(5);
+    let mut state = core.state.lock();
+    for (judging, tokens, lacking) in [(0, 0, 2), (1, 2, 1), (9, 0, 5), (0, 3, 0)] {
+        (state.judging, state.tokens) = (judging, tokens);
+        assert_eq!(state.lacking(2), lacking);
+    }
+    state.judging = 0;
 }
