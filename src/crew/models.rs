@@ -248,5 +248,8 @@ fn no_job_slips_through_between_the_queue_and_its_worker() {
         } else {
             "by its token"
         });
+        crew.roster.has_started();
+        crew.roster.stop();
+        crew.roster.dismiss(&post, false);
     });
 }
