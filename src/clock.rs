@@ -47,6 +47,16 @@ pub(crate) fn deadline_after(timeout: Duration) -> Option<Instant> {
 }
 
 #[cfg(test)]
+impl Clock {
+    /// One that stands still at 0 for so long.
+    pub(crate) fn standing_for(time: Duration) -> Self {
+        Self {
+            epoch: sync::now() + time,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -164,9 +164,8 @@ impl fmt::Debug for Periodic {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_rate_does_not_drift_and_what_was_missed_is_skipped() {
-        let shared = |begun, period| Shared {
+    fn shared(begun: Nanos, period: Nanos) -> Shared {
+        Shared {
             function: Mutex::new(None),
             token: CancelToken::new(),
             begun,
@@ -174,7 +173,19 @@ mod tests {
             runs: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
-        };
+        }
+    }
+
+    #[test]
+    fn once_stopped_there_is_nothing_left_to_be_called() {
+        let shared = shared(0, 10);
+        assert!(shared.is_live());
+        shared.end();
+        assert!(!shared.is_live());
+    }
+
+    #[test]
+    fn the_rate_does_not_drift_and_what_was_missed_is_skipped() {
         let due = |now| shared(100, 10).next_due(now);
         assert_eq!(
             [due(100), due(109), due(110), due(137)],

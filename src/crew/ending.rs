@@ -129,3 +129,44 @@ impl<'p> Crew<'p> {
         ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::crew;
+    use super::*;
+    use crate::roster::Roster;
+    use crate::sync::Arc;
+
+    #[test]
+    fn a_cancel_is_for_what_was_accepted_before() {
+        let crew = crew();
+        assert_eq!(crew.has_cancelled(0), None);
+        crew.cancel_before(5);
+        assert_eq!(crew.has_cancelled(4), Some(GiveUpReason::Cancelled));
+        assert_eq!(crew.has_cancelled(5), None);
+        // An earlier one changes nothing.
+        crew.cancel_before(3);
+        assert_eq!(crew.has_cancelled(4), Some(GiveUpReason::Cancelled));
+        crew.cancel_before(Nanos::MAX);
+        assert_eq!(crew.has_cancelled(5), Some(GiveUpReason::Shutdown));
+    }
+
+    #[test]
+    fn idle_threads_have_a_moment_to_leave_when_the_time_is_over() {
+        let waits = || {
+            let crew = crew();
+            let roster = Arc::clone(&crew.roster);
+            roster.count_timer(true);
+            let thread = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(2));
+                roster.count_timer(false);
+            });
+            assert!(!crew.wait_for_threads(Some(Instant::now())));
+            let left = Roster::alive(&crew.roster.lock());
+            thread.join().unwrap();
+            left == 0
+        };
+        // On a busy machine a moment may be too short.
+        assert!((0..10).any(|_| waits()));
+    }
+}

@@ -273,3 +273,55 @@ impl Drop for TimerPresence<'_> {
         self.roster.count_timer(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Batch, crew};
+    use super::*;
+    use crate::cancel::Listener;
+    use crate::clock::Nanos;
+    use crate::crew::SharedLane;
+    use crate::sync::Mutex;
+
+    #[test]
+    fn what_the_timer_buries_is_dropped_by_a_worker() {
+        let (crew, batch) = (crew(), Arc::new(Batch::default()));
+        crew.bury(Arc::clone(&batch) as _);
+        assert_eq!(Arc::strong_count(&batch), 2);
+        crew.sweep(GiveUpReason::Shutdown);
+        assert_eq!(Arc::strong_count(&batch), 1);
+        assert!(batch.noted().is_empty());
+    }
+
+    #[test]
+    fn who_listens_to_a_token_that_the_timer_cancels_is_called_by_a_worker() {
+        struct Ear(Mutex<Option<GiveUpReason>>);
+        impl Listener for Ear {
+            fn cancelled(self: Arc<Self>, reason: GiveUpReason) {
+                *self.0.lock() = Some(reason);
+            }
+        }
+        let crew = crew();
+        let reason = GiveUpReason::DeadlineExceeded;
+        let token = CancelToken::new();
+        crew.tell_later(&token, reason);
+        assert!(token.is_cancelled() && crew.queue.is_empty());
+        let (token, ear) = (CancelToken::new(), Arc::new(Ear(Mutex::default())));
+        token.listen(Arc::clone(&ear) as _);
+        crew.tell_later(&token, reason);
+        assert!(token.is_cancelled() && ear.0.lock().is_none());
+        crew.sweep(GiveUpReason::Shutdown);
+        assert_eq!(*ear.0.lock(), Some(reason));
+    }
+
+    #[test]
+    fn jobs_that_settle_while_they_are_parked_do_not_pile_up_in_the_timer() {
+        let crew = crew();
+        for _ in 0..10 {
+            let lane: SharedLane<'static> = Arc::new(Batch::default());
+            crew.park_again(Nanos::MAX, &lane);
+        }
+        (0..100).for_each(|_| crew.forget_parked());
+        assert!(crew.timer.take(|_| true).is_empty());
+    }
+}

@@ -280,3 +280,36 @@ impl Watcher {
 fn call(observer: &dyn Observer, tell: impl FnOnce(&dyn Observer)) {
     unwind::contain(|| tell(observer));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_told_of_by_its_numbers_and_its_name() {
+        let job = JobEvent {
+            batch: Some(2),
+            number: 7,
+            name: Some("fetch"),
+            attempts: 3,
+        };
+        let told = (job.batch(), job.number(), job.name(), job.attempts());
+        assert_eq!(told, (Some(2), 7, Some("fetch"), 3));
+        assert_eq!(job.to_string(), "batch 2 job 7 (fetch)");
+        let job = JobEvent {
+            batch: None,
+            name: None,
+            ..job
+        };
+        assert_eq!((job.batch(), job.name()), (None, None));
+        assert_eq!(job.to_string(), "job 7");
+    }
+
+    #[test]
+    fn nobody_is_told_unless_an_observer_was_given() {
+        struct Silent;
+        impl Observer for Silent {}
+        assert!(!Watcher::default().is_there());
+        assert!(Watcher::new(Silent).is_there());
+    }
+}

@@ -303,3 +303,76 @@ impl Drop for Away<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::permits::Permits;
+    use crate::reason::GiveUpReason;
+    use crate::unwind;
+
+    fn post() -> Post {
+        let roster = Arc::new(Roster::new(1, 0, Permits::new(None)));
+        Post::new(&roster, 0, Role::Regular)
+    }
+
+    #[test]
+    fn the_token_of_a_batch_is_answered_for_once() {
+        let post = post();
+        assert!(!post.has_token() && !post.void_token());
+        post.hold_token_of(3);
+        assert!(post.has_token() && post.void_token());
+        assert!(!post.has_token() && !post.void_token());
+    }
+
+    #[test]
+    fn an_attempt_is_told_by_its_own_token_and_no_other() {
+        let post = post();
+        let (own, other) = (CancelToken::new(), CancelToken::new());
+        drop(post.swap_token(own.clone()));
+        assert!(post.is_told_by(&own) && !post.is_told_by(&other));
+        other.cancel();
+        assert_eq!(post.told_to_stop(), None);
+        own.cancel_for(GiveUpReason::Shutdown);
+        assert_eq!(post.told_to_stop(), Some(GiveUpReason::Shutdown));
+        // The next job gets a new one.
+        assert!(post.token().is_same(&own));
+        post.renew_token();
+        assert!(!post.is_told_by(&own));
+        assert_eq!(post.told_to_stop(), None);
+    }
+
+    #[test]
+    fn who_has_left_its_post_is_still_one_of_the_pool() {
+        let post = Arc::new(post());
+        post.take();
+        assert!(current_post().is_some() && is_on(post.roster.id));
+        Post::leave();
+        assert!(current_post().is_none() && is_on(post.roster.id));
+    }
+
+    #[test]
+    fn a_wait_whose_spare_is_refused_panics_unless_the_pool_ends_meanwhile() {
+        for ends in [false, true] {
+            let roster = Arc::new(Roster::new(1, 0, Permits::new(None)));
+            let weak = Arc::downgrade(&roster);
+            roster.set_recruiter(Arc::new(move |post| {
+                let refused = Err(std::io::Error::other("refused"));
+                if post.is_spare() {
+                    if ends {
+                        weak.upgrade().unwrap().stop();
+                    }
+                    return refused;
+                }
+                // The test's thread takes the part of the worker's.
+                post.take();
+                let waited = unwind::catch(|| blocking(|| post.is_away()));
+                assert_eq!(waited.ok(), ends.then_some(true));
+                assert!(!post.is_away());
+                Post::leave();
+                refused
+            }));
+            assert!(roster.recruit(Role::Regular).is_err());
+        }
+    }
+}

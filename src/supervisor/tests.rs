@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::child::{Child, Ward};
-use super::options::{ChildOptions, Restart, Strategy};
+use super::options::{ChildExit, ChildOptions, OnGiveUp, Restart, Strategy};
 use super::rules::{Ending, Span};
 use super::slot::{After, Phase, Slot, Wish};
 use super::state::State;
@@ -65,13 +65,32 @@ impl Bench {
 
     /// As `fail`, for a run that has lasted for so long.
     fn fail_after(&mut self, uptime: Nanos, id: u64, delay: Nanos) {
-        let slot = self.state.slot(id).unwrap();
         let run = Span {
             uptime,
             delay: Some(delay),
         };
         let error = "x".into();
-        slot.run(slot.generation).unwrap().ended = Some(Ending::Failed { error, run });
+        self.end(id, Ending::Failed { error, run });
+    }
+
+    /// The run of a child ends in good order.
+    fn complete(&mut self, id: u64) {
+        let run = Span {
+            uptime: 0,
+            delay: Some(0),
+        };
+        let exit = ChildExit::Normal;
+        self.end(id, Ending::Returned { exit, run });
+    }
+
+    fn end(&mut self, id: u64, ending: Ending) {
+        let slot = self.state.slot(id).unwrap();
+        slot.run(slot.generation).unwrap().ended = Some(ending);
+    }
+
+    /// How many errors are known of a child.
+    fn errors(&mut self, id: u64) -> usize {
+        self.state.slot(id).unwrap().history.to_vec().len()
     }
 
     fn shown(&mut self, id: u64) -> ChildState {
@@ -142,6 +161,7 @@ fn a_group_starts_when_all_have_ended_or_had_their_grace() {
     assert_eq!(bench.state.turn(20 * MS).next, Some(70 * MS));
     // The second child does not heed its token; after its grace the first one is told.
     assert_eq!(bench.turn(70 * MS), (vec![0], vec![]));
+    assert_eq!(bench.state.turn(70 * MS).next, Some(170 * MS));
     bench.fail(0, 0);
     assert_eq!(bench.turn(80 * MS), (vec![], vec![0, 2, 3]));
     assert_eq!(bench.shown(1), ChildState::Stopping);
@@ -178,6 +198,7 @@ fn a_silent_child_is_told_once_and_judged_when_it_ends() {
     assert_eq!(bench.state.turn(6 * MS).next, None);
     bench.fail(0, 10 * MS);
     assert!(bench.turn(7 * MS).1.is_empty());
+    assert_eq!(bench.errors(0), 1);
     assert_eq!(bench.turn(17 * MS).1, [0]);
 }
 
@@ -262,4 +283,84 @@ fn a_child_has_run_since_it_began_or_until_its_heart_stopped() {
     bench.turn(10 * MS);
     let status = bench.state.slot(0).unwrap().status(&clock);
     assert_eq!(status.uptime(), Duration::ZERO);
+}
+
+#[test]
+fn a_run_that_ends_before_its_turn_to_be_told_is_judged_by_that_end() {
+    // For the restart of its group.
+    let mut bench = bench(Strategy::OneForAll, &[&fixed(10); 3]);
+    bench.turn(0);
+    bench.fail(1, 10 * MS);
+    assert_eq!(bench.turn(0).0, [2]);
+    bench.complete(0);
+    bench.turn(MS);
+    assert_eq!(bench.shown(0), ChildState::Completed);
+
+    // For the end of its group.
+    let last = fixed(10).restart(Restart::Temporary);
+    let last = last.on_give_up(OnGiveUp::StopGroup);
+    let mut bench = self::bench(Strategy::OneForOne, &[&fixed(10), &fixed(10), &last, &last]);
+    bench.turn(0);
+    bench.fail(2, 0);
+    assert_eq!(bench.turn(0).0, [3]);
+    bench.complete(0);
+    bench.fail(1, 10 * MS);
+    bench.turn(MS);
+    assert_eq!(bench.shown(0), ChildState::Completed);
+    assert_eq!((bench.shown(1), bench.errors(1)), (ChildState::Stopped, 1));
+}
+
+#[test]
+fn a_child_that_fails_before_its_group_is_restarted_waits_for_the_later_of_both() {
+    let mut bench = bench(Strategy::OneForAll, &[&fixed(10); 3]);
+    bench.turn(0);
+    bench.fail(1, 10 * MS);
+    assert_eq!(bench.turn(0).0, [2]);
+    bench.fail(0, MS);
+    bench.turn(0);
+    bench.complete(2);
+    assert!(bench.turn(5 * MS).1.is_empty());
+    assert_eq!(bench.state.turn(5 * MS).next, Some(10 * MS));
+    assert_eq!(bench.turn(10 * MS).1, [0, 1, 2]);
+}
+
+#[test]
+fn a_child_restarted_by_hand_waits_with_its_group_all_the_same() {
+    let mut bench = bench(Strategy::OneForAll, &[&fixed(10); 3]);
+    bench.turn(0);
+    bench.state.slot(0).unwrap().wish = Some(Wish::Restart);
+    assert_eq!(bench.turn(0).0, [0]);
+    bench.fail(1, 10 * MS);
+    assert_eq!(bench.turn(0).0, [2]);
+    bench.complete(0);
+    bench.turn(MS);
+    assert!(matches!(bench.shown(0), ChildState::Backoff { .. }));
+    // The last one holds all of them up.
+    assert!(bench.turn(10 * MS).1.is_empty());
+    bench.complete(2);
+    assert_eq!(bench.turn(10 * MS).1, [0, 1, 2]);
+}
+
+#[test]
+fn nothing_is_settled_before_it_has_been_told() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    bench.complete(0);
+    bench.turn(0);
+    assert_eq!(bench.shown(0), ChildState::Completed);
+    assert!(!bench.state.is_settled());
+    bench.turn(0);
+    assert!(bench.state.is_settled());
+}
+
+#[test]
+fn a_run_that_was_skipped_is_no_start() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10)]);
+    bench.turn(0);
+    assert_eq!(bench.state.slot(0).unwrap().starts, 1);
+    bench.end(0, Ending::Skipped);
+    bench.state.slot(0).unwrap().wish = Some(Wish::Stop);
+    bench.turn(0);
+    assert_eq!(bench.shown(0), ChildState::Stopped);
+    assert_eq!(bench.state.slot(0).unwrap().starts, 0);
 }

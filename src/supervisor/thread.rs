@@ -298,8 +298,9 @@ pub(super) fn since(begun: Nanos, clock: &Clock) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Supervisor;
     use super::super::child::Child;
-    use super::super::options::Strategy;
+    use super::super::options::{ChildOptions, Strategy};
     use super::super::slot::Wish;
     use super::*;
 
@@ -326,5 +327,25 @@ mod tests {
             let run = state.slot(0).unwrap().run(start.generation).unwrap();
             assert_eq!((run.begun.is_some(), run.ended.is_none()), (begins, begins));
         }
+    }
+
+    #[test]
+    fn a_child_that_is_removed_and_does_not_run_is_gone_at_once() {
+        let clock = Clock::new();
+        let mut state = State::new(Strategy::OneForOne, false, clock);
+        // Its thread, which forgets the child, is never started.
+        state.over = true;
+        let shared = Shared::new(Arc::from("idle"), state, clock, None, 0, Duration::ZERO);
+        let supervisor = Supervisor {
+            shared: Arc::new(shared),
+        };
+        let add = || supervisor.add("child", ChildOptions::new(), || Ok::<_, String>(()));
+        add().unwrap();
+        assert!(supervisor.child("child").is_some() && add().is_err());
+        supervisor.remove("child").unwrap();
+        assert!(supervisor.child("child").is_none() && supervisor.children().is_empty());
+        add().unwrap();
+        assert_eq!(supervisor.children().len(), 1);
+        assert_eq!(supervisor.shutdown(Duration::ZERO).children().len(), 1);
     }
 }

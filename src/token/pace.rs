@@ -73,4 +73,19 @@ mod tests {
         assert_eq!(readings(64, 100_000), 64);
         assert_eq!(readings(65, 0), 9);
     }
+
+    #[test]
+    fn jobs_are_tiny_if_each_takes_less_than_two_microseconds() {
+        for (length, tiny) in [(TINY - 1, true), (TINY, false)] {
+            let mut pace = Pace::new(7);
+            assert!(!pace.is_tiny());
+            // One is looked at, and then as many as go unread.
+            for jobs in [1, UNREAD] {
+                let now = pace.last() + Nanos::from(jobs) * length;
+                let read = (0..jobs).find_map(|_| pace.after_job(None, || now));
+                assert_eq!((read, pace.last()), (Some(now), now));
+                assert_eq!(pace.is_tiny(), tiny);
+            }
+        }
+    }
 }

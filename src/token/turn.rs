@@ -192,3 +192,123 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::wake_on_cancel;
+    use super::*;
+    use crate::clock::{Clock, nanos};
+    use crate::crew::Settings;
+    use crate::observe::Watcher;
+    use crate::roster::Role;
+    use crate::sync::{AtomicU64, Ordering, unbounded};
+    use crate::{Attempt, Batch, CancelToken, RetryPolicy, RetryPool};
+
+    #[test]
+    fn jobs_that_were_not_timed_have_ended_by_the_end_of_the_turn() {
+        // Time stands still during the first job, which is tiny, so that the clock is not read after the second one.
+        let clock = Clock::standing_for(Duration::from_millis(20));
+        let mut crew = Crew::new(Settings {
+            threads: 1,
+            processors: 1,
+            policy: RetryPolicy::default(),
+            seed: 0,
+            capacity: None,
+            max_stuck: 0,
+            on_thread_start: None,
+            on_thread_stop: None,
+            observer: Watcher::default(),
+        });
+        crew.clock = clock;
+        let crew = Arc::new(crew);
+        let job = move |n: &u32| {
+            while *n == 2 && clock.now() == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok::<_, ()>(())
+        };
+        let batch = Batch::new(&crew, std::iter::empty(), job, wake_on_cancel);
+        let mut completed = batch.as_completed();
+        completed.extend(1..=2);
+        crew.close();
+        // The test's thread takes the part of the worker's, which leaves when all is done.
+        let worker = Arc::downgrade(&crew);
+        crew.roster.set_recruiter(Arc::new(move |post| {
+            worker.upgrade().unwrap().work(&post);
+            Ok(())
+        }));
+        crew.roster.recruit(Role::Regular).unwrap();
+        let over = clock.now();
+        // Whoever looks only now is too late.
+        std::thread::sleep(Duration::from_millis(1));
+        let elapsed: Vec<_> = completed.map(|done| done.elapsed()).collect();
+        assert_eq!(elapsed.len(), 2);
+        assert!(elapsed.iter().all(|time| nanos(*time) <= over));
+    }
+
+    #[test]
+    fn a_hook_of_an_abandoned_attempt_lends_the_place_of_its_job() {
+        let builder = RetryPool::builder().threads(1).capacity(1);
+        let pool = Arc::new(builder.build().unwrap());
+        let weak = Arc::downgrade(&pool);
+        let (open, gate) = unbounded::<()>();
+        let batch = pool.batch([()], move |()| gate.recv());
+        let batch = batch.retry(RetryPolicy::never());
+        let batch = batch.attempt_timeout(Duration::from_millis(1));
+        let (sender, submitted) = mpsc::channel();
+        let batch = batch.on_give_up(move |(), _| {
+            let pool = weak.upgrade().unwrap();
+            let job = pool.submit_timeout(|| Ok::<_, ()>(()), Duration::from_secs(5));
+            let ran = job.is_ok_and(|job| job.wait().is_ok());
+            sender.send(ran).unwrap();
+        });
+        let report = batch.run();
+        assert_eq!((report.gave_up().len(), submitted.recv()), (1, Ok(true)));
+        open.send(()).unwrap();
+    }
+
+    #[test]
+    fn an_attempt_that_is_abandoned_before_the_time_of_its_batch_is_over_is_retried() {
+        let pool = RetryPool::with_threads(1);
+        let (open, gate) = unbounded::<()>();
+        let batch = pool.batch([()], move |()| match Attempt::current().number() {
+            1 => gate.recv(),
+            _ => Ok(()),
+        });
+        let policy = RetryPolicy::fixed(Duration::from_millis(1)).unlimited();
+        let batch = batch.retry(policy).timeout(Duration::from_secs(3_600));
+        let report = batch.attempt_timeout(Duration::from_millis(1)).run();
+        assert_eq!(report.succeeded().len(), 1);
+        open.send(()).unwrap();
+    }
+
+    #[test]
+    fn a_batch_that_borrows_is_ended_by_its_worker_though_nobody_iterates() {
+        let (ran, token) = (AtomicU64::new(0), CancelToken::new());
+        let run = |_: &u32| {
+            ran.fetch_add(1, Ordering::SeqCst);
+            token.cancel();
+            Ok::<_, ()>(())
+        };
+        let builder = RetryPool::builder().threads(1);
+        let scope = builder.scope(|pool| {
+            let (open, gate) = unbounded::<()>();
+            let held = pool.submit(move || gate.recv());
+            let batch = pool.batch(std::iter::empty(), run);
+            let mut completed = batch.cancel_token(token.clone()).as_completed();
+            completed.extend(0..10);
+            open.send(()).unwrap();
+            held.wait().unwrap();
+            while pool.stats().unsettled() > 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(completed.count(), 10);
+        });
+        scope.unwrap();
+        // The second one may have been taken already.
+        assert!(ran.load(Ordering::SeqCst) <= 2);
+    }
+}
