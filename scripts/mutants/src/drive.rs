@@ -325,7 +325,8 @@ pub fn run(copy: &Path, mutants: &[Mutant], banned: &BTreeSet<usize>, tests: &[T
     );
     let left: Vec<&Mutant> = mutants
         .iter()
-        .filter(|mutant| !banned.contains(&mutant.id) && !known.contains_key(&mutant.id))
+        .filter(|mutant| !banned.contains(&mutant.id) && !mutant.is_none)
+        .filter(|mutant| !known.contains_key(&mutant.id))
         .collect();
     // In no order, so that what is known when it is stopped stands for all.
     let mut order: Vec<usize> = (0..left.len()).collect();

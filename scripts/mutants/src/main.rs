@@ -135,8 +135,9 @@ fn main() {
         banned.extend(bad);
         drive::write_banned(&to, &banned);
     };
+    let none = mutants.iter().filter(|mutant| mutant.is_none).count();
     println!(
-        "{} mutants, {} of them do not compile",
+        "{} mutants, {} of them do not compile, {none} are no change",
         mutants.len(),
         banned.len()
     );

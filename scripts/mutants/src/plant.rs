@@ -15,6 +15,8 @@ pub struct Mutant {
     pub file: String,
     pub function: String,
     pub change: String,
+    /// It is no change, as a body that does nothing and is to do nothing.
+    pub is_none: bool,
 }
 
 /// Plants mutants, numbered on from those that are in `mutants`; those that `is_banned` do not compile, and keep their numbers.
@@ -34,6 +36,7 @@ impl Planter<'_> {
             file: self.file.clone(),
             function: self.function.clone(),
             change,
+            is_none: false,
         });
         (!(self.is_banned)(id)).then_some(id)
     }
@@ -46,10 +49,14 @@ impl Planter<'_> {
         let name = format!("{}::{}", self.function, signature.ident);
         let outer = std::mem::replace(&mut self.function, name);
         let values = values(&signature.output);
+        let before = block.clone();
         visit_mut::visit_block_mut(self, block);
         for value in values {
             let text = value.to_token_stream().to_string();
-            if let Some(id) = self.plant(format!("the body is {text}")) {
+            let planted = self.plant(format!("the body is {text}"));
+            if is_body(&before, &text) {
+                self.mutants.last_mut().expect("planted").is_none = true;
+            } else if let Some(id) = planted {
                 let early: Stmt = parse_quote!(if crate::mutant::on(#id) { return #value; });
                 block.stmts.insert(0, early);
             }
@@ -76,6 +83,16 @@ fn is_left_out(attributes: &[Attribute]) -> bool {
                     .iter()
                     .any(|word| text.contains(word)))
     })
+}
+
+/// Does the body do nothing but return this? Unused arguments may be named.
+fn is_body(block: &Block, value: &str) -> bool {
+    let is_underscore =
+        |stmt: &Stmt| matches!(stmt, Stmt::Local(local) if matches!(local.pat, Pat::Wild(_)));
+    match &block.stmts[..] {
+        [Stmt::Expr(only, None)] => only.to_token_stream().to_string() == value,
+        all => value == "()" && all.iter().all(is_underscore),
+    }
 }
 
 /// What a function may return instead.
