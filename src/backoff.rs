@@ -368,4 +368,29 @@ mod tests {
             .sum();
         assert!(chi < 27.9, "chi-square {chi}, buckets {buckets:?}");
     }
+
+    #[test]
+    fn only_a_decorrelated_delay_has_a_floor() {
+        assert_eq!(Backoff::Decorrelated(5).floor(), 5);
+        for backoff in [Backoff::Immediate, Backoff::Fixed(5), Backoff::Linear(5)] {
+            assert_eq!(backoff.floor(), 0);
+        }
+    }
+
+    /// Of the generator with the seed 0, the first two numbers seed one each; these are theirs.
+    #[test]
+    fn the_draws_of_a_job_are_those_of_a_generator_of_its_own() {
+        let draws = [mix(0, 1, 1), mix(0, 1, 2), mix(0, 2, 1)];
+        let expected = [
+            12_035_550_249_420_947_055,
+            12_935_080_325_729_570_654,
+            5_095_610_196_844_313_600,
+        ];
+        assert_eq!(draws, expected);
+    }
+
+    #[test]
+    fn who_asks_for_no_seed_gets_another_each_time() {
+        assert_ne!(random_seed(), random_seed());
+    }
 }

@@ -381,4 +381,24 @@ mod tests {
             Err(PolicyError::ZeroBudgetWindow)
         );
     }
+
+    #[test]
+    fn a_charge_is_paid_back_to_the_part_that_it_was_charged_to() {
+        let budget = RetryBudget::default().min_per_second(1);
+        let charge = budget.charge_at(5 * SECOND).unwrap();
+        assert_eq!(budget.available_at(9 * SECOND), 9);
+        budget.refund_at(charge.part, 9 * SECOND);
+        charge.spend();
+        let later = [9, 14, 15].map(|second| budget.available_at(second * SECOND));
+        assert_eq!(later, [10; 3]);
+    }
+
+    #[test]
+    fn a_short_window_holds_one_retry_if_any_are_promised() {
+        let reserve = |retries| {
+            let budget = RetryBudget::default().min_per_second(retries);
+            budget.window(Duration::from_millis(1)).available_at(0)
+        };
+        assert_eq!([0, 1, 1_000, 5_000].map(reserve), [0, 1, 1, 5]);
+    }
 }

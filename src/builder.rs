@@ -267,3 +267,17 @@ impl Outfit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_default_four_times_the_threads_may_be_stuck_and_sixteen_at_least() {
+        let max_stuck = |threads| {
+            let settings = RetryPoolBuilder::new().threads(threads).settings();
+            settings.unwrap().max_stuck
+        };
+        assert_eq!([1, 4, 5, 100].map(max_stuck), [16, 16, 20, 400]);
+    }
+}

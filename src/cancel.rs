@@ -281,6 +281,67 @@ mod tests {
             assert!(waiter.join().unwrap());
         });
     }
+
+    struct Ear(Mutex<Option<GiveUpReason>>);
+
+    impl Listener for Ear {
+        fn cancelled(self: Arc<Self>, reason: GiveUpReason) {
+            *self.0.lock() = Some(reason);
+        }
+    }
+
+    fn listen(token: &CancelToken) -> Arc<Ear> {
+        let ear = Arc::new(Ear(Mutex::new(None)));
+        token.listen(Arc::clone(&ear) as _);
+        ear
+    }
+
+    #[test]
+    fn listeners_that_are_gone_do_not_pile_up_and_the_others_are_told() {
+        let token = CancelToken::new();
+        let kept: Vec<_> = (0..10).map(|_| listen(&token)).collect();
+        (0..1_000).for_each(|_| drop(listen(&token)));
+        assert!(token.inner.links.lock().listeners.len() <= 2 * kept.len() + SWEEP);
+        token.cancel();
+        let told = kept.iter().map(|ear| *ear.0.lock());
+        assert!(told.eq([Some(GiveUpReason::Cancelled); 10]));
+    }
+
+    #[test]
+    fn the_dead_are_swept_out_when_the_links_have_doubled() {
+        let token = CancelToken::new();
+        let most = || {
+            let links = (0..200).map(|_| {
+                drop(token.child());
+                let links = token.inner.links.lock();
+                links.children.len() + links.listeners.len()
+            });
+            links.max()
+        };
+        assert_eq!(most(), Some(SWEEP));
+        let _children: Vec<_> = (0..12).map(|_| token.child()).collect();
+        let _ears: Vec<_> = (0..8).map(|_| listen(&token)).collect();
+        // The first sweep from here on sees how many live.
+        let _ = most();
+        assert_eq!(most(), Some(2 * 20));
+    }
+
+    #[test]
+    fn a_token_serves_again_while_nobody_else_has_had_anything_of_it() {
+        let token = CancelToken::new();
+        assert!(token.is_unused());
+        let clone = token.clone();
+        assert!(!token.is_unused() && token.is_same(&clone));
+        drop(clone);
+        assert!(token.is_unused());
+        let child = token.child();
+        assert!(!token.is_same(&child));
+        drop(child);
+        assert!(!token.is_unused());
+        let cancelled = CancelToken::new();
+        cancelled.cancel();
+        assert!(!cancelled.is_unused());
+    }
 }
 
 #[cfg(all(test, rp_loom))]

@@ -231,3 +231,24 @@ impl<I> fmt::Debug for SendError<I> {
 }
 
 impl<I> std::error::Error for SendError<I> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_says_why_and_hides_what_it_carries() {
+        let shown = |error: TrySubmitError<()>| (error.to_string(), format!("{error:?}"));
+        let text = |display: &str, debug: &str| (display.to_owned(), debug.to_owned());
+        assert_eq!(
+            shown(TrySubmitError::Full(())),
+            text("the pool is full", "Full(..)")
+        );
+        assert_eq!(
+            shown(TrySubmitError::Closed(())),
+            text("the pool is closed", "Closed(..)")
+        );
+        assert_eq!(SendError(()).to_string(), "the batch is over");
+        assert_eq!(format!("{:?}", SendError(())), "SendError(..)");
+    }
+}

@@ -291,3 +291,64 @@ impl<E: std::error::Error + 'static> std::error::Error for GiveUp<E> {
         self.last_error().and_then(std::error::Error::source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+
+    /// An error that names another as its source.
+    #[derive(Debug)]
+    struct Outer(fmt::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("outer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn record<E>(errors: impl IntoIterator<Item = AttemptError<E>>, kept: usize) -> Box<Record<E>> {
+        let mut record = Record::new();
+        for (number, error) in (1..).zip(errors) {
+            record.note(number, error, 0, kept);
+        }
+        record
+    }
+
+    #[test]
+    fn the_source_is_what_the_last_error_names_as_its_own() {
+        let error = AttemptError::Failed(Outer(fmt::Error));
+        assert!(
+            error
+                .source()
+                .is_some_and(|source| source.is::<fmt::Error>())
+        );
+        let give_up = record([error], 1).give_up(GiveUpReason::Permanent, 0);
+        let source = give_up.source().unwrap();
+        assert!(source.is::<fmt::Error>());
+        let timed_out = AttemptError::TimedOut(Duration::ZERO);
+        let give_up = record::<Outer>([timed_out], 1).give_up(GiveUpReason::Permanent, 0);
+        assert!(give_up.source().is_none());
+    }
+
+    #[test]
+    fn a_record_keeps_as_many_errors_as_were_asked_for_and_no_list_for_one() {
+        let numbers = |kept| {
+            let record = record((1..=5).map(AttemptError::Failed), kept);
+            let has_list = record.earlier.is_some();
+            let give_up = record.give_up(GiveUpReason::AttemptsExhausted, 0);
+            let numbers: Vec<u32> = give_up.history().map(FailedAttempt::number).collect();
+            (has_list, numbers)
+        };
+        assert_eq!(numbers(0), (false, vec![5]));
+        assert_eq!(numbers(1), (false, vec![5]));
+        assert_eq!(numbers(2), (true, vec![4, 5]));
+        assert_eq!(numbers(9), (true, vec![1, 2, 3, 4, 5]));
+    }
+}

@@ -397,3 +397,43 @@ impl Coming {
 pub(crate) fn attempts<E>(record: Option<&Record<E>>) -> u32 {
     record.map_or(0, |record| record.retry.attempts())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_failure_is_known_and_that_of_a_success_is_not() {
+        let exhausted = GiveUpReason::AttemptsExhausted;
+        let failures = [
+            Outcome::<()>::Retry(None, 5),
+            Outcome::Retry(Some(9), 5),
+            Outcome::GaveUp(exhausted, 5),
+        ];
+        assert!(failures.iter().all(|failure| failure.time() == Some(5)));
+        assert_eq!(Outcome::Succeeded(()).time(), None);
+    }
+
+    #[test]
+    fn an_attempt_that_would_begin_at_the_deadline_is_too_late() {
+        let policy = RetryPolicy::never();
+        let mut rules: Rules<'_, (), (), ()> = Rules {
+            policy: &policy,
+            classify: None,
+            accept: None,
+            on_retry: None,
+            display: None,
+            errors_kept: 1,
+            seed: 0,
+            deadline: Some(10),
+            observer: &Watcher::default(),
+            batch: None,
+            clock: &Clock::new(),
+        };
+        let late = [(3, 6), (3, 7), (3, Nanos::MAX), (11, 0)];
+        let late = late.map(|(now, delay)| rules.is_too_late(now, delay));
+        assert_eq!(late, [false, true, true, true]);
+        rules.deadline = None;
+        assert!(!rules.is_too_late(3, Nanos::MAX));
+    }
+}

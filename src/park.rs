@@ -45,6 +45,23 @@ impl Wake for Parker {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_waker_wakes_once_by_reference_and_by_value() {
+        let parker = Arc::new(Parker::default());
+        let waker = Waker::from(Arc::clone(&parker));
+        let is_woken = || parker.park(Some(Instant::now()));
+        waker.wake_by_ref();
+        assert_eq!((is_woken(), is_woken()), (true, false));
+        waker.wake();
+        assert_eq!((is_woken(), is_woken()), (true, false));
+    }
+}
+
 #[cfg(all(test, rp_loom))]
 mod models {
     use super::*;

@@ -159,6 +159,15 @@ mod tests {
         assert!(woken(1));
         assert_eq!(Permits::new(None).try_acquire(usize::MAX), usize::MAX);
     }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let permits = Permits::new(None);
+        assert_eq!(permits.try_acquire(3), 3);
+        permits.force(1);
+        permits.release(3);
+        assert_eq!(permits.state.lock().held, 0);
+    }
 }
 
 #[cfg(all(test, rp_loom))]

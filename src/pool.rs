@@ -422,3 +422,38 @@ impl ShutdownReport {
         self.still_running
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{processors, unbounded};
+
+    #[test]
+    fn a_pool_has_a_worker_for_each_processor() {
+        for pool in [RetryPool::new(), RetryPool::default()] {
+            assert_eq!(pool.stats().threads(), processors());
+        }
+    }
+
+    #[test]
+    fn threads_that_run_are_kept_and_those_that_have_ended_do_not_pile_up() {
+        let threads = Threads::default();
+        let (keep, kept) = unbounded::<()>();
+        for _ in 0..20 {
+            let kept = kept.clone();
+            let runs = thread::Builder::new().spawn(move || drop(kept.recv()));
+            threads.add(runs.unwrap());
+        }
+        assert_eq!(threads.handles.lock().len(), 20);
+        for _ in 0..50 {
+            let ends = thread::Builder::new().spawn(|| ()).unwrap();
+            while !ends.is_finished() {
+                std::thread::yield_now();
+            }
+            threads.add(ends);
+        }
+        assert!((20..60).contains(&threads.handles.lock().len()));
+        drop(keep);
+        threads.join(true, &[]);
+    }
+}

@@ -130,6 +130,19 @@ mod tests {
             (Some(2), Some(1), true)
         );
     }
+
+    #[test]
+    fn only_what_is_urgent_is_told_as_urgent() {
+        let queue = Queue::new();
+        queue.push_front(1);
+        assert!(!queue.has_urgent());
+        queue.push_urgent(2);
+        assert_eq!((queue.has_urgent(), queue.pop()), (true, Some(2)));
+        assert!(!queue.has_urgent());
+        assert_eq!((queue.pop(), queue.is_empty()), (Some(1), true));
+        queue.push_urgent(3);
+        assert!(!queue.is_empty());
+    }
 }
 
 #[cfg(all(test, rp_loom))]

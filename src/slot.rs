@@ -375,6 +375,7 @@ mod tests {
             slot.interrupt(GiveUpReason::Shutdown, |worker| worker),
             Err(3)
         );
+        assert_eq!(slot.told(), Some(CANCELLED));
         assert_eq!(
             (slot.reclaim(3, 1), slot.told()),
             (Some("job"), Some(CANCELLED))

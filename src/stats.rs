@@ -172,6 +172,32 @@ impl Stats {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_the_past_are_added_to_the_others() {
+        let counts = Counts::default();
+        counts.accepted.bump(20);
+        counts.refused.bump(1);
+        counts.succeeded.bump(7);
+        counts.retries.bump(5);
+        counts.gave_up(GiveUpReason::Panicked).bump(3);
+        let mut stats = Stats::default();
+        stats.add_outcomes(&counts);
+        stats.add_accepted(&counts);
+        let past = stats;
+        stats.add(&past);
+        assert_eq!(
+            (stats.accepted(), stats.succeeded(), stats.retries()),
+            (38, 14, 10)
+        );
+        assert_eq!(stats.gave_up_as(GiveUpReason::Panicked), 6);
+        assert_eq!((stats.gave_up(), stats.unsettled()), (6, 18));
+    }
+}
+
 #[cfg(all(test, rp_loom))]
 mod models {
     use super::*;

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use crate::common::{Live, gate, ms, pool};
-use retry_pool::{Attempt, Completion, GiveUpReason, RetryPolicy, RetryPool};
+use retry_pool::{Attempt, Completion, FailFast, GiveUpReason, Progress, RetryPolicy, RetryPool};
 
 /// Fails until the attempt of the given number.
 fn succeed_at(attempt: u32) -> Result<u32, &'static str> {
@@ -379,6 +380,41 @@ fn a_cancelled_job_is_not_retried_and_keeps_its_last_error() {
 }
 
 #[test]
+fn what_runs_while_its_batch_fails_fast_is_not_retried_and_no_hook_says_so() {
+    let exhausted = GiveUpReason::AttemptsExhausted;
+    for (attempts, reason) in [(2, GiveUpReason::FailFast), (1, exhausted)] {
+        let pool = pool(2);
+        let (begun, begins) = mpsc::channel();
+        let begins = Mutex::new(begins);
+        let run = move |n: &u32| {
+            if *n == 0 {
+                begins.lock().unwrap().recv().unwrap();
+                return Err(Attempt::permanent("first"));
+            }
+            begun.send(()).unwrap();
+            assert!(!Attempt::current().sleep(Duration::MAX));
+            Err::<(), _>("told")
+        };
+        let retried = Arc::new(AtomicUsize::new(0));
+        let hook = Arc::clone(&retried);
+        let report = pool
+            .batch(0..2, run)
+            .retry(RetryPolicy::immediate().max_attempts(attempts))
+            .fail_fast(FailFast::AfterFailures(1))
+            .on_retry(move |_, _, _| {
+                hook.fetch_add(1, Ordering::SeqCst);
+            })
+            .run();
+        let told = report.gave_up()[1].result().unwrap_err();
+        assert_eq!(
+            (told.reason(), told.attempts(), told.error()),
+            (reason, 1, Some(&"told"))
+        );
+        assert_eq!(retried.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
 fn dropping_the_iterator_early_drops_what_has_not_begun_and_leaks_nothing() {
     let live = Live::new();
     let pool = pool(2);
@@ -524,4 +560,44 @@ fn a_report_tells_how_long_its_batch_took() {
     let batch = pool.batch([()], |()| succeed_at(2));
     let report = batch.retry(RetryPolicy::fixed(ms(5))).run();
     assert!(report.elapsed() >= ms(5));
+}
+
+#[test]
+fn a_job_that_was_submitted_first_begins_before_a_batch() {
+    let pool = pool(1);
+    for _ in 0..20 {
+        let (gate, keeper) = gate();
+        let held = pool.submit(move || {
+            gate.pass();
+            Ok::<_, ()>(())
+        });
+        keeper.await_arrivals(1);
+        let (begun, begins) = mpsc::channel();
+        let of_batch = begun.clone();
+        let single = pool.submit(move || begun.send("single"));
+        let batch = pool.batch([()], move |()| of_batch.send("batch"));
+        let mut batch = batch.as_completed();
+        assert!(batch.next_timeout(Duration::ZERO).is_err());
+        keeper.let_through(1);
+        assert!(held.wait().is_ok() && single.wait().is_ok());
+        assert!(batch.next().is_some());
+        assert!(begins.iter().take(2).eq(["single", "batch"]));
+    }
+}
+
+#[test]
+fn progress_tells_how_far_a_batch_has_come() {
+    let pool = pool(1);
+    let mut batch = pool
+        .batch(0..5, |n| if *n < 2 { Err(()) } else { Ok(()) })
+        .as_completed();
+    let told = |progress: Progress| {
+        let settled = (progress.succeeded(), progress.gave_up(), progress.retries());
+        (progress.accepted(), settled, progress.delivered())
+    };
+    assert_eq!(told(batch.progress()), (0, (0, 0, 0), 0));
+    assert!(batch.by_ref().take(5).count() == 5 && batch.next().is_none());
+    assert_eq!(told(batch.progress()), (5, (3, 2, 4), 5));
+    let progress = batch.progress();
+    assert_eq!((progress.undelivered(), progress.input_left()), (0, false));
 }

@@ -290,6 +290,19 @@ fn all_is_cancelled_inside_a_scope_and_it_goes_on() {
 }
 
 #[test]
+fn a_scope_tells_what_it_has_done_so_far() {
+    let stats = builder(2).scope(|pool| {
+        assert!(pool.batch(0..3, |_| third_time_lucky()).run().is_success());
+        assert!(pool.submit(|| Err::<(), _>(())).wait().is_err());
+        pool.stats()
+    });
+    let stats = stats.unwrap();
+    assert_eq!((stats.accepted(), stats.threads()), (4, 2));
+    assert_eq!((stats.succeeded(), stats.gave_up()), (3, 1));
+    assert_eq!(stats.retries(), 8);
+}
+
+#[test]
 fn what_is_forgotten_does_no_harm() {
     let calls = AtomicUsize::new(0);
     let count = |_: &u32| {
