@@ -441,7 +441,7 @@ mod tests {
         let (keep, kept) = unbounded::<()>();
         for _ in 0..20 {
             let kept = kept.clone();
-            let runs = thread::Builder::new().spawn(move || drop(kept.recv()));
+            let runs = thread::Builder::new().spawn(move || while kept.recv().is_ok() {});
             threads.add(runs.unwrap());
         }
         assert_eq!(threads.handles.lock().len(), 20);
