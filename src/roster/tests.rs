@@ -1,6 +1,5 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::*;
+use crate::unwind;
 
 /// A pool whose threads are only noted, or refused.
 fn roster(
@@ -162,7 +161,7 @@ fn who_waits_for_other_jobs_panics_where_no_spare_is_to_be_had() {
     let (roster, _) = roster(1, 0, false);
     roster.lock().available = 1;
     Arc::new(Post::new(&roster, 0, Role::Regular)).take();
-    let waited = catch_unwind(AssertUnwindSafe(|| blocking(|| ())));
+    let waited = unwind::catch(|| blocking(|| ()));
     assert!(waited.is_err());
     assert_eq!(roster.lock().available, 1);
     // A pool that has stopped needs none.
