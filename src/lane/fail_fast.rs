@@ -127,4 +127,15 @@ mod tests {
         );
         assert!(!trips(0, 0));
     }
+
+    #[test]
+    fn nothing_trips_without_a_failure() {
+        let rate = FailFast::AfterRate {
+            ratio: 0.5,
+            min_done: 0,
+        };
+        for rule in [FailFast::Never, FailFast::AfterFailures(1), rate] {
+            assert!(!rule.trips(&Failures::default(), || 0));
+        }
+    }
 }

@@ -243,7 +243,25 @@ impl<I, T, E> State<I, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::tests::{Numbers, batch};
+    use crate::AttemptError;
+    use crate::lane::tests::{Numbers, setup};
+
+    /// A batch with so many jobs in its queue, of which the odd ones have failed before.
+    fn batch(jobs: u32) -> Numbers {
+        let core = Numbers::new(setup());
+        let mut state = core.state.lock();
+        for n in 0..jobs {
+            let mut job = core.setup.fresh(n, n as usize, 0);
+            job.record = (n % 2 == 1).then(|| {
+                let mut record = Record::new();
+                record.note(1, AttemptError::Failed(()), 0, 1);
+                record
+            });
+            state.queued.push_back(job);
+        }
+        drop(state);
+        core
+    }
 
     fn queue(state: &State<u32, u32, ()>) -> Vec<u32> {
         state.queued.iter().map(|job| *job.input.get()).collect()

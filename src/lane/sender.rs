@@ -91,3 +91,42 @@ impl<I, T, E> Core<I, T, E> {
         woken.iter().for_each(|sender| sender.unpark());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::Setup;
+    use crate::lane::tests::{Numbers, crew, setup};
+    use crate::permits::Permits;
+    use crate::roster::Roster;
+    use crate::sync::now;
+
+    /// Tries to send where there is no room; whoever is woken by `free` was asleep until then.
+    fn assert_woken_by(core: &Numbers, free: impl FnOnce()) {
+        let sleeper = Arc::new(Parker::default());
+        let woken = || sleeper.park(Some(now()));
+        let sent = core.try_send(7, &crew(), Some(&sleeper));
+        assert!(matches!(sent, Sent::NoRoom(7)));
+        assert!(!woken());
+        free();
+        assert!(woken());
+    }
+
+    #[test]
+    fn a_sender_sleeps_until_there_is_room_in_the_window() {
+        let core = Numbers::new(setup());
+        core.admit(&mut (0..100).collect(), 0);
+        assert_woken_by(&core, || core.wake_senders(1));
+    }
+
+    #[test]
+    fn a_sender_sleeps_until_there_is_room_in_the_pool() {
+        let core = Numbers::new(Setup {
+            roster: Arc::new(Roster::new(1, 0, Permits::new(Some(1)))),
+            ..setup()
+        });
+        let permits = &core.setup.roster.permits;
+        assert_eq!(permits.try_acquire(1), 1);
+        assert_woken_by(&core, || permits.release(1));
+    }
+}

@@ -1,6 +1,7 @@
-//! Single visits to a lane, without threads.
+//! A lane visit by visit, without threads and without a clock.
 
-use super::entry::Share;
+use std::time::Duration;
+
 use super::*;
 use crate::cancel::CancelToken;
 use crate::crew::Settings;
@@ -9,17 +10,21 @@ use crate::judge::Outcome;
 use crate::observe::{Observer, Watcher};
 use crate::permits::Permits;
 use crate::policy::RetryPolicy;
-use crate::roster::Roster;
+use crate::roster::{Post, Role, Roster};
+use crate::sync::{now, thread};
 use crate::unwind::Contained;
 
 pub(super) type Numbers = Core<u32, u32, ()>;
+type Job = Queued<u32, ()>;
+type Pocket = SharedPocket<u32, u32, ()>;
 
-fn setup<I>() -> Setup<I> {
+/// For a pool of one.
+pub(super) fn setup<I>() -> Setup<I> {
     Setup {
-        roster: Arc::new(Roster::new(2, 0, Permits::new(None))),
+        roster: Arc::new(Roster::new(1, 1, Permits::new(None))),
         number: 1,
-        window: 100_000,
-        threads: 2,
+        window: 100,
+        threads: 1,
         place: Requeue::Back,
         fail_fast: FailFast::Never,
         share: None,
@@ -30,10 +35,10 @@ fn setup<I>() -> Setup<I> {
     }
 }
 
-fn crew() -> Crew<'static> {
+pub(super) fn crew() -> Crew<'static> {
     Crew::new(Settings {
-        threads: 2,
-        processors: 2,
+        threads: 1,
+        processors: 1,
         policy: RetryPolicy::default(),
         seed: 0,
         capacity: None,
@@ -44,299 +49,422 @@ fn crew() -> Crew<'static> {
     })
 }
 
-fn fill(core: &Numbers, jobs: u32) {
-    let mut state = core.state.lock();
-    for n in 0..jobs {
-        let mut job = core.setup.fresh(n, n as usize, 0);
-        job.record = (n % 2 == 1).then(|| {
-            let mut record = Record::new();
-            record.note(1, AttemptError::Failed(()), 0, 1);
-            record
-        });
-        state.queued.push_back(job);
-    }
-}
-
-/// A batch with so many jobs in its queue, of which the odd ones have failed before.
-pub(super) fn batch(jobs: u32) -> Numbers {
-    let core = Numbers::new(setup());
-    fill(&core, jobs);
-    core
-}
-
-fn succeed(job: Queued<u32, ()>) -> Ran<u32, u32, ()> {
-    Ran::Settled(job.succeed(0))
-}
-
-fn turn<'a>(
-    pocket: Option<&'a SharedPocket<u32, u32, ()>>,
-    tiny: bool,
-    over: bool,
-) -> Turn<'a, u32, u32, ()> {
+/// How a worker stands whose last job was tiny, or was not.
+fn turn(pocket: Option<&Pocket>, tiny: bool) -> Turn<'_, u32, u32, ()> {
     Turn {
         pocket,
         tiny,
-        over,
+        over: false,
         time: 0,
     }
 }
 
-struct Nobody;
+/// How one stands whose turn is over.
+fn over(pocket: Option<&Pocket>) -> Turn<'_, u32, u32, ()> {
+    Turn {
+        over: true,
+        ..turn(pocket, true)
+    }
+}
 
-impl Observer for Nobody {}
+fn failed(mut job: Job) -> Job {
+    job.record.get_or_insert_with(Record::new);
+    job
+}
+
+fn next(after: After<u32, ()>) -> Job {
+    match after {
+        After::Job(job) => job,
+        After::Empty => panic!("the queue is empty"),
+        After::TurnOver => panic!("the turn is over"),
+    }
+}
+
+impl Numbers {
+    /// Admits so many inputs; says how many tokens are to be announced.
+    fn add(&self, jobs: u32) -> usize {
+        self.admit(&mut (0..jobs).collect(), 10).tokens
+    }
+
+    /// A worker with a token takes the first job.
+    fn first(&self) -> Job {
+        self.begin(0).unwrap().0
+    }
+
+    fn succeed(&self, job: Job, turn: &Turn<'_, u32, u32, ()>) -> After<u32, ()> {
+        self.exchange(Ran::Settled(job.succeed(0)), None, turn).0
+    }
+
+    /// Runs what is queued; gives the numbers of the jobs.
+    fn run_all(&self) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        let mut begun = self.begin(0).map(|(job, _)| job);
+        while let Some(job) = begun {
+            numbers.push(job.index);
+            begun = match self.succeed(job, &turn(None, false)) {
+                After::Job(job) => Some(job),
+                _ => None,
+            };
+        }
+        numbers
+    }
+
+    fn collect_all(&self) -> VecDeque<Settled<u32, u32, ()>> {
+        let mut ready = VecDeque::new();
+        self.collect(&mut ready, 0, &crew());
+        ready
+    }
+
+    /// A worker's place in the pool of this lane.
+    fn post(&self) -> Arc<Post> {
+        let roster = &self.setup.roster;
+        let recruited = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&recruited);
+        roster.set_recruiter(Arc::new(move |post| {
+            *place.lock() = Some(post);
+            Ok(())
+        }));
+        roster.recruit(Role::Regular).unwrap();
+        roster.dismiss_recruiter();
+        let post = recruited.lock().take();
+        post.unwrap()
+    }
+
+    /// Begins an attempt that may take from 2 to 6.
+    fn lend_first(&self, post: &Arc<Post>) -> u64 {
+        let job = self.first();
+        post.hold_token_of(1);
+        let token = CancelToken::new();
+        let (ticket, arm) = self.lend(job, 2, 6, Arc::clone(post), token);
+        assert_eq!(arm, Some(6));
+        ticket
+    }
+}
 
 #[test]
-fn a_worker_takes_one_job_at_a_time_where_their_order_or_each_end_matters() {
-    fn share(input: u32) -> SharedInput<u32> {
-        Arc::new(Contained::new(input)) as Arc<dyn Share<u32> + Send + Sync>
-    }
-    let setups: [(fn(&mut Setup<u32>), bool); 5] = [
-        (|_| {}, true),
-        (|setup| setup.place = Requeue::Front, false),
-        (|setup| setup.fail_fast = FailFast::AfterFailures(1), false),
-        (|setup| setup.share = Some(share), false),
-        (|setup| setup.observer = Watcher::new(Nobody), false),
-    ];
-    for (change, pockets) in setups {
+fn workers_have_pockets_where_neither_order_nor_ends_nor_time_matter() {
+    struct Deaf;
+    impl Observer for Deaf {}
+    let has_pocket = |change: fn(&mut Setup<u32>)| {
         let mut setup = setup();
         change(&mut setup);
         let core = Numbers::new(setup);
-        fill(&core, 1);
+        core.add(1);
         let (job, pocket) = core.begin(0).unwrap();
-        assert_eq!(pocket.is_some(), pockets);
-        core.state.lock().tokens = 1;
-        let turn = turn(pocket.as_ref(), false, false);
-        let (after, _) = core.exchange(succeed(job), None, &turn);
-        assert!(matches!(after, After::Empty));
-    }
-}
-
-#[test]
-fn a_pocket_is_filled_while_jobs_are_tiny_and_the_turn_is_not_over() {
-    for (tiny, over, pocketed) in [(true, false, 15), (false, false, 0), (true, true, 0)] {
-        let core = batch(32);
-        core.state.lock().tokens = 1;
-        let (job, pocket) = core.begin(0).unwrap();
-        let pocket = pocket.unwrap();
-        let visit = turn(Some(&pocket), tiny, over);
-        let (after, _) = core.exchange(succeed(job), None, &visit);
-        assert_eq!(core.state.lock().pocketed, pocketed);
-        let After::Job(job) = after else {
-            assert!(over);
-            assert_eq!(core.state.lock().queued.len(), 31);
-            continue;
-        };
-        assert!(!over);
-        // The next comes out of the pocket, or does not.
-        let (after, _) = core.exchange(succeed(job), None, &visit);
-        let After::Job(job) = after else {
-            panic!("there are more");
-        };
-        let left = core.state.lock().pocketed;
-        assert_eq!(left, pocketed.saturating_sub(1));
-        // What is left in it goes back with the turn.
-        core.state.lock().tokens = 1;
-        let visit = turn(Some(&pocket), tiny, true);
-        let (after, _) = core.exchange(succeed(job), None, &visit);
-        assert!(matches!(after, After::TurnOver));
-        let state = core.state.lock();
-        assert_eq!((state.pocketed, state.queued.len()), (0, 29));
-    }
-}
-
-#[test]
-fn a_turn_that_is_over_gives_the_token_up_if_nothing_is_left() {
-    let core = batch(1);
-    core.state.lock().tokens = 1;
-    let (job, _) = core.begin(0).unwrap();
-    let (after, _) = core.exchange(succeed(job), None, &turn(None, false, true));
-    assert!(matches!(after, After::Empty));
-    assert_eq!(core.state.lock().tokens, 0);
-}
-
-#[test]
-fn a_worker_that_comes_back_from_waiting_is_not_away_any_more() {
-    let core = batch(1);
-    core.state.lock().tokens = 1;
-    let (job, pocket) = core.begin(0).unwrap();
-    assert_eq!(core.missing_tokens(true), 0);
-    let away = |core: &Numbers| {
-        let state = core.state.lock();
-        (state.away, state.tokens)
+        core.succeed(job, &turn(pocket.as_ref(), true));
+        pocket.is_some()
     };
-    assert_eq!(away(&core), (1, 0));
-    core.put_away(succeed(job), None, pocket.as_ref());
-    assert_eq!(away(&core), (0, 0));
+    assert!(has_pocket(|_| {}));
+    assert!(!has_pocket(|setup| setup.place = Requeue::Front));
+    assert!(!has_pocket(
+        |setup| setup.fail_fast = FailFast::AfterFailures(9)
+    ));
+    assert!(!has_pocket(|setup| {
+        setup.share = Some(|input| Arc::new(Contained::new(input)));
+    }));
+    assert!(!has_pocket(|setup| setup.observer = Watcher::new(Deaf)));
 }
 
 #[test]
-fn who_has_judged_gives_its_token_back_unless_it_has_waited() {
-    for (has_token, left) in [(true, (0, 3, 1)), (false, (0, 4, 0))] {
-        let core = batch(1);
-        core.state.lock().tokens = 2;
-        let (job, _) = core.begin(0).unwrap();
-        {
-            let mut state = core.state.lock();
-            (state.judging, state.tokens, state.away) = (1, 4, 1);
-        }
-        core.put_judged(succeed(job), None, has_token);
-        let mut state = core.state.lock();
-        assert_eq!((state.judging, state.tokens, state.away), left);
-        state.away = 0;
-    }
+fn a_worker_takes_several_jobs_at_once_only_while_they_are_tiny() {
+    let core = Numbers::new(setup());
+    core.add(9);
+    let pocketed = || core.state.lock().pocketed;
+    let (job, pocket) = core.begin(0).unwrap();
+    let pocket = pocket.as_ref();
+    let job = next(core.succeed(job, &turn(pocket, false)));
+    assert_eq!(pocketed(), 0);
+    let job = next(core.succeed(job, &turn(pocket, true)));
+    // Half of the six that were left.
+    assert_eq!(pocketed(), 3);
+    // One that is parked makes room for the next one, too.
+    let parked = Ran::Park(5, failed(job));
+    let job = next(core.exchange(parked, None, &turn(pocket, true)).0);
+    assert_eq!((job.index, pocketed()), (3, 2));
+    assert!(matches!(core.succeed(job, &over(pocket)), After::TurnOver));
+    assert_eq!(pocketed(), 0);
+    assert_eq!(core.run_all(), [4, 5, 6, 7, 8]);
 }
 
 #[test]
-fn a_token_that_was_not_used_is_out_no_more() {
-    let core = batch(0);
-    core.state.lock().tokens = 2;
+fn a_token_goes_to_the_back_only_if_its_turn_is_over_and_a_job_is_left() {
+    let core = Numbers::new(setup());
+    core.add(2);
+    let job = next(core.succeed(core.first(), &turn(None, false)));
+    let over = over(None);
+    assert!(matches!(core.succeed(job, &over), After::Empty));
+    assert_eq!(core.add(2), 1);
+    assert!(matches!(core.succeed(core.first(), &over), After::TurnOver));
+    // It is still out.
+    assert_eq!(core.missing_tokens(false), 0);
+}
+
+#[test]
+fn a_token_that_nobody_has_used_is_missing_again() {
+    let core = Numbers::new(setup());
+    assert_eq!((core.add(1), core.missing_tokens(false)), (1, 0));
     core.void_token();
-    assert_eq!(core.state.lock().tokens, 1);
+    assert_eq!((core.missing_tokens(false), core.run_all()), (1, vec![0]));
+    assert_eq!(core.add(1), 1);
 }
 
 #[test]
-fn a_success_is_told_its_time_at_the_next_look_at_the_clock() {
-    let core = batch(1);
-    core.state.lock().tokens = 1;
-    let (job, _) = core.begin(0).unwrap();
-    core.exchange(succeed(job), None, &turn(None, false, false));
-    assert_eq!(core.state.lock().settled[0].ended, 0);
-    core.tell_time(50);
-    core.tell_time(60);
-    assert_eq!(core.state.lock().settled[0].ended, 50);
+fn a_resubmitted_job_asks_the_workers_for_a_token_if_one_is_missing() {
+    let core = Numbers::new(setup());
+    core.add(2);
+    let has_notes = || core.setup.roster.has_notes();
+    let job = next(core.succeed(core.first(), &turn(None, false)));
+    // Who runs the second one will take it.
+    let done = core.collect_all().pop_front().unwrap();
+    assert!(core.resubmit(done).is_ok() && !has_notes());
+    let job = next(core.succeed(job, &turn(None, false)));
+    assert!(matches!(
+        core.succeed(job, &turn(None, false)),
+        After::Empty
+    ));
+    let done = core.collect_all().pop_front().unwrap();
+    assert!(core.resubmit(done).is_ok() && has_notes());
 }
 
 #[test]
-fn a_long_queue_gives_its_memory_back_once_it_is_empty() {
-    let core = batch(0);
-    let mut state = core.state.lock();
-    state.queued.reserve(LONG / 2);
-    assert_eq!(state.take_outgrown().capacity(), 0, "it is not long");
-    state.queued.reserve(LONG + 1);
-    state.queued.push_back(core.setup.fresh(0, 0, 0));
-    assert!(state.take_outgrown().is_empty(), "it is not empty");
-    assert!(state.queued.pop_front().is_some());
-    assert!(state.take_outgrown().capacity() > LONG);
-    assert_eq!(state.queued.capacity(), 0);
+fn a_success_in_a_pocket_is_brought_to_an_iterator_that_sleeps_or_gathered_by_one_that_looks() {
+    let core = Numbers::new(setup());
+    core.add(9);
+    let (job, pocket) = core.begin(0).unwrap();
+    let pocket = pocket.as_ref().unwrap();
+    let mut job = next(core.succeed(job, &turn(Some(pocket), true)));
+    assert_eq!(core.collect_all().len(), 1);
+    assert!(!core.gather());
+    assert!(
+        pocket
+            .exchange(&mut job, Outcome::Succeeded(1), None)
+            .is_ok()
+    );
+    assert_eq!(core.collect_all().len(), 0);
+    core.deliver(pocket);
+    assert_eq!(core.collect_all().len(), 1);
+    assert!(
+        pocket
+            .exchange(&mut job, Outcome::Succeeded(2), None)
+            .is_ok()
+    );
+    assert!(core.gather());
+    assert_eq!(core.collect_all().len(), 1);
+    core.succeed(job, &over(Some(pocket)));
+    // It has not slept.
+    assert!(!core.parker.park(Some(now())));
 }
 
 #[test]
-fn the_timer_is_asked_only_for_what_is_earlier_than_all_it_knows() {
-    let core = batch(0);
-    let mut state = core.state.lock();
-    let asked = [5, 5, 7, 3, 4].map(|due| state.arm(due));
-    assert_eq!(asked, [Some(5), None, None, Some(3), None]);
-}
-
-#[test]
-fn what_comes_due_at_the_front_is_in_the_order_of_the_due_times_and_then_of_arrival() {
-    let core = batch(4);
-    let mut state = core.state.lock();
-    let jobs: Vec<_> = state.queued.drain(..).collect();
-    for (due, mut job) in [5, 5, 9, 5].into_iter().zip(jobs) {
-        job.record.get_or_insert_with(Record::new);
-        state.requeue_due(Requeue::Front, due, job);
+fn what_comes_due_is_queued_in_that_moment_and_ahead_by_its_time_and_number() {
+    let core = Numbers::new(Setup {
+        place: Requeue::Front,
+        ..setup()
+    });
+    assert_eq!(core.add(4), 1);
+    let mut after = After::Job(core.first());
+    let mut looks = Vec::new();
+    for due in [7, 5, 5, 9] {
+        let parked = Ran::Park(due, failed(next(after)));
+        let (then, leftover) = core.exchange(parked, None, &turn(None, false));
+        after = then;
+        looks.push(leftover.arm);
     }
-    let order: Vec<_> = state.queued.iter().map(|job| job.index).collect();
-    assert_eq!(order, [0, 1, 3, 2]);
+    // The timer looks once at each time.
+    assert_eq!(looks, [Some(7), Some(5), None, None]);
+    let early = core.due(4);
+    assert_eq!((early.tokens, early.again), (0, None));
+    let on_time = core.due(5);
+    assert_eq!((on_time.tokens, on_time.again), (1, None));
+    let queued = || {
+        let state = core.state.lock();
+        let queued = state.queued.iter().map(|job| job.index);
+        queued.collect::<Vec<_>>()
+    };
+    assert_eq!(queued(), [1, 2]);
+    let later = core.due(7);
+    assert_eq!((later.tokens, later.again), (0, Some(9)));
+    assert_eq!(queued(), [1, 2, 0]);
+    assert_eq!(core.run_all(), [1, 2, 0]);
+    assert_eq!(core.missing_tokens(false), 0);
 }
 
 #[test]
-fn a_batch_that_has_failed_fast_ends_for_that_reason() {
-    let core = batch(2);
-    core.state.lock().gate = Gate::Ended(GiveUpReason::FailFast);
+fn parked_jobs_are_ordered_by_their_time_then_by_their_number() {
+    let parked = |due, index| ParkedJob {
+        due,
+        job: Queued {
+            input: Input::Own(0),
+            index,
+            accepted: 0,
+            record: None::<Box<Record<()>>>,
+        },
+    };
+    // The greatest comes first.
+    assert!(parked(1, 9) > parked(2, 0));
+    assert!(parked(1, 0) > parked(1, 1));
+    assert!(parked(1, 0) == parked(1, 0));
+    assert!(parked(1, 0) != parked(1, 1));
+}
+
+#[test]
+fn what_has_not_begun_when_the_time_is_over_ends_for_that_whatever_comes_after() {
+    let core = Numbers::new(Setup {
+        deadline: Some(9),
+        ..setup()
+    });
+    core.add(3);
+    let job = core.first();
+    assert!(!core.due(8).over);
+    assert!(core.due(9).over);
+    assert!(!core.due(9).over);
+    let retried = Ran::Retry(failed(job));
+    let (after, leftover) = core.exchange(retried, None, &turn(None, false));
+    assert!(matches!(after, After::Empty) && leftover.ended.is_some());
     core.end(&crew(), GiveUpReason::Cancelled);
-    let state = core.state.lock();
-    assert_eq!((state.settled.len(), state.running), (2, 0));
-    for settled in &state.settled {
-        let give_up = settled.result.as_ref().unwrap_err();
-        assert_eq!(give_up.reason(), GiveUpReason::FailFast);
-    }
+    assert_eq!(core.tally().gave_up, 3);
+    let reason = |done: Settled<u32, u32, ()>| done.result.unwrap_err().reason();
+    let reasons: Vec<_> = core.collect_all().into_iter().map(reason).collect();
+    assert_eq!(reasons, [GiveUpReason::DeadlineExceeded; 3]);
 }
 
 #[test]
-fn a_batch_that_is_abandoned_has_nothing_left() {
-    let core = batch(3);
-    core.state.lock().tokens = 1;
-    let (job, _) = core.begin(0).unwrap();
+fn of_an_abandoned_batch_only_what_runs_is_left_and_nobody_gets_its_result() {
+    let core = Numbers::new(setup());
+    core.add(3);
+    let job = core.first();
     core.abandon(&crew());
-    assert_eq!(core.state.lock().held(), 1, "what runs");
-    let (_, leftover) = core.exchange(succeed(job), None, &turn(None, false, false));
-    assert!(leftover.unread.is_some());
-    assert_eq!(core.state.lock().held(), 0);
+    assert_eq!(core.held(), 1);
+    let ran = Ran::Settled(job.succeed(0));
+    let (after, leftover) = core.exchange(ran, None, &turn(None, false));
+    assert!(matches!(after, After::Empty) && leftover.unread.is_some());
+    assert_eq!(core.held(), 0);
 }
 
 #[test]
-fn the_iterator_is_woken_only_when_it_sleeps() {
-    let core = batch(0);
-    let soon = crate::sync::now();
-    core.wake_iterator();
-    assert!(!core.is_awaited() && !core.parker.park(Some(soon)));
-    core.set_awaited(true);
-    core.wake_iterator();
-    assert!(!core.is_awaited() && core.parker.park(Some(soon)));
+fn a_long_queue_gives_its_memory_back_when_it_is_empty_and_not_before() {
+    let core = Numbers::new(setup());
+    core.add(1);
+    let mut state = core.state.lock();
+    state.queued.reserve(LONG);
+    assert_eq!(state.take_outgrown().capacity(), 0);
+    assert_eq!(state.queued.len(), 1);
+    state.queued.clear();
+    assert!(state.take_outgrown().capacity() > LONG);
+    // A short one keeps it.
+    state.queued.reserve(1);
+    assert_eq!(state.take_outgrown().capacity(), 0);
 }
 
 #[test]
-fn what_is_left_in_a_batch_is_dropped_value_by_value() {
+fn inputs_and_results_that_panic_when_dropped_do_so_one_by_one_with_their_lane() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
-            panic!("dropped");
+            assert!(thread::panicking(), "a value is dropped");
         }
     }
-    let core = Core::<Bomb, (), ()>::new(setup());
-    let mut state = core.state.lock();
-    for _ in 0..2 {
-        let (queued, settled) = (core.setup.fresh(Bomb, 0, 0), core.setup.fresh(Bomb, 0, 0));
-        state.queued.push_back(queued);
-        state.settled.push_back(settled.succeed(()));
-    }
-    drop(state);
+    let core = Core::<Bomb, Bomb, ()>::new(setup());
+    core.admit(&mut vec![Bomb, Bomb], 0);
+    let (job, pocket) = core.begin(0).unwrap();
+    let turn = Turn {
+        pocket: pocket.as_ref(),
+        tiny: false,
+        over: true,
+        time: 0,
+    };
+    core.exchange(Ran::Settled(job.succeed(Bomb)), None, &turn);
     drop(core);
 }
 
 #[test]
-fn a_job_that_is_not_retried_any_more_gives_the_reason_for_which_its_batch_has_ended() {
-    for retried in [Ran::Retry, |job| Ran::Park(9, job)] {
-        let core = batch(1);
-        core.state.lock().tokens = 1;
-        let (job, _) = core.begin(0).unwrap();
-        core.state.lock().gate = Gate::Ended(GiveUpReason::FailFast);
-        let (_, leftover) = core.exchange(retried(job), Some(3), &turn(None, false, false));
-        assert_eq!(leftover.ended.unwrap().reason, GiveUpReason::FailFast);
-        let state = core.state.lock();
-        let give_up = state.settled[0].result.as_ref().unwrap_err();
-        assert_eq!(give_up.reason(), GiveUpReason::FailFast);
-    }
+fn a_success_is_timed_by_the_next_look_at_the_clock() {
+    let core = Numbers::new(setup());
+    // They were accepted at 10.
+    core.add(3);
+    let plain = turn(None, false);
+    let job = core.first();
+    let (after, _) = core.exchange(Ran::Settled(job.succeed(0)), Some(13), &plain);
+    let job = next(core.succeed(next(after), &plain));
+    core.tell_time(17);
+    let timed: Vec<_> = core.collect_all().iter().map(Settled::elapsed).collect();
+    assert_eq!(timed, [3, 7].map(Duration::from_nanos));
+    core.succeed(job, &plain);
+    assert!(core.collect_all()[0].elapsed() > Duration::from_nanos(7));
 }
 
 #[test]
-fn a_success_in_a_pocket_is_brought_to_the_iterator_that_sleeps() {
-    let core = batch(16);
-    core.state.lock().tokens = 1;
-    let (job, pocket) = core.begin(0).unwrap();
-    let pocket = pocket.unwrap();
-    let visit = turn(Some(&pocket), true, false);
-    let (After::Job(mut job), _) = core.exchange(succeed(job), None, &visit) else {
-        panic!("there are more");
-    };
-    let exchanged = pocket.exchange(&mut job, Outcome::Succeeded(0), None);
-    assert!(exchanged.is_ok());
-    core.set_awaited(true);
-    core.deliver(&pocket);
-    assert_eq!(core.state.lock().settled.len(), 2);
-    assert!(!core.is_awaited() && core.parker.park(Some(crate::sync::now())));
-    core.exchange(succeed(job), None, &turn(Some(&pocket), false, true));
+fn an_abandoned_attempt_is_judged_with_a_token_of_its_own() {
+    let core = Numbers::new(setup());
+    assert_eq!(core.add(1), 1);
+    let ticket = core.lend_first(&core.post());
+    assert!(core.due(5).stuck.is_empty());
+    assert_eq!(core.due(6).stuck.len(), 1);
+    assert!(core.reclaim(ticket).is_none());
+    let mut job = core.take_expired().unwrap();
+    assert!(core.take_expired().is_none());
+    let limit = job.record.as_mut().unwrap().take_expired();
+    assert_eq!(limit, Some(Duration::from_nanos(4)));
+    // The stuck worker's token is void, and that of the judge helps no other job.
+    assert_eq!(core.add(1), 1);
+    let (_, tokens) = core.put_judged(Ran::Retry(job), Some(7), true);
+    assert_eq!((tokens, core.run_all()), (0, vec![1, 0]));
+    assert_eq!(core.add(1), 1);
 }
 
 #[test]
-fn one_token_more_is_wanted_for_each_abandoned_attempt_that_is_judged() {
-    let core = batch(5);
-    let mut state = core.state.lock();
-    for (judging, tokens, lacking) in [(0, 0, 2), (1, 2, 1), (9, 0, 5), (0, 3, 0)] {
-        (state.judging, state.tokens) = (judging, tokens);
-        assert_eq!(state.lacking(2), lacking);
-    }
-    state.judging = 0;
+fn an_attempt_that_returns_in_time_is_not_abandoned() {
+    let core = Numbers::new(setup());
+    core.add(1);
+    let ticket = core.lend_first(&core.post());
+    let job = core.reclaim(ticket).unwrap();
+    assert!(core.due(6).stuck.is_empty());
+    core.succeed(job, &turn(None, false));
+    assert_eq!(core.collect_all().len(), 1);
+}
+
+#[test]
+fn who_waits_for_other_jobs_has_no_token_and_lends_its_place_until_it_is_back_or_abandoned() {
+    let core = Numbers::new(setup());
+    core.add(1);
+    let (away, free) = (
+        || core.state.lock().away,
+        || core.state.lock().room(core.setup.window),
+    );
+    // In its job.
+    let job = core.first();
+    assert_eq!((core.missing_tokens(true), away(), free()), (0, 1, 100));
+    let (_, tokens) = core.put_away(Ran::Retry(job), None, None);
+    assert_eq!((tokens, away(), free()), (1, 0, 99));
+    // In an attempt that is abandoned.
+    let post = core.post();
+    core.lend_first(&post);
+    assert!(post.void_token());
+    core.missing_tokens(true);
+    assert_eq!(core.due(6).stuck.len(), 1);
+    assert_eq!((away(), free()), (0, 99));
+    // In a hook that hears of that.
+    let job = core.take_expired().unwrap();
+    core.missing_tokens(true);
+    assert_eq!((away(), free()), (1, 100));
+    let (_, tokens) = core.put_judged(Ran::Retry(job), None, false);
+    assert_eq!((tokens, away(), free()), (1, 0, 99));
+    assert_eq!(core.run_all(), [0]);
+    assert_eq!(core.add(1), 1);
+}
+
+#[test]
+fn an_abandoned_attempt_that_nobody_has_judged_was_made_when_its_batch_ends() {
+    let core = Numbers::new(setup());
+    core.add(1);
+    core.lend_first(&core.post());
+    assert_eq!(core.due(6).stuck.len(), 1);
+    core.end(&crew(), GiveUpReason::Cancelled);
+    let done = core.collect_all().pop_front().unwrap();
+    let give_up = done.result.unwrap_err();
+    let seen = (done.attempts, give_up.attempts(), give_up.reason());
+    assert_eq!(seen, (1, 1, GiveUpReason::Cancelled));
+    assert!(
+        matches!(give_up.last_error(), Some(AttemptError::TimedOut(limit)) if *limit == Duration::from_nanos(4))
+    );
 }

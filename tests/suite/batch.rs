@@ -1,11 +1,11 @@
 //! Batches: laziness, the window, both orders, adding, resubmitting, cancelling, dropping.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::common::{Live, gate, ms, pool};
+use crate::common::{Live, eventually, gate, ms, pool};
 use retry_pool::{Attempt, Completion, FailFast, GiveUpReason, Progress, RetryPolicy, RetryPool};
 
 /// Fails until the attempt of the given number.
@@ -160,6 +160,19 @@ fn in_order_yields_a_resubmitted_job_when_it_settles() {
     }
     order.sort_unstable();
     assert_eq!(order, [0, 1, 2, 3]);
+}
+
+#[test]
+fn an_iteration_in_order_takes_added_inputs_and_can_be_cancelled() {
+    let pool = pool(2);
+    let mut batch = pool.batch([0, 1], |n| Ok::<_, ()>(*n)).in_order();
+    assert_eq!(batch.by_ref().count(), 2);
+    batch.add(2);
+    assert_eq!(batch.next().unwrap().into_result().ok(), Some(2));
+    batch.cancel();
+    batch.add(3);
+    let give_up = batch.next().unwrap().into_result().unwrap_err();
+    assert_eq!(give_up.reason(), GiveUpReason::Cancelled);
 }
 
 #[test]
@@ -600,4 +613,167 @@ fn progress_tells_how_far_a_batch_has_come() {
     assert_eq!(told(batch.progress()), (5, (3, 2, 4), 5));
     let progress = batch.progress();
     assert_eq!((progress.undelivered(), progress.input_left()), (0, false));
+}
+
+#[test]
+fn a_window_is_refilled_when_a_quarter_of_it_is_free() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let pulled = AtomicUsize::new(0);
+    let input = (8..20).inspect(|_| {
+        pulled.fetch_add(1, Ordering::SeqCst);
+    });
+    let job = move |_: &u32| {
+        gate.pass();
+        Ok::<_, ()>(())
+    };
+    let mut batch = pool.batch(input, job).window(8).as_completed();
+    batch.extend(0..8);
+    for refilled in [false, false, true] {
+        keeper.let_through(1);
+        assert!(batch.next().is_some());
+        assert_eq!(pulled.load(Ordering::SeqCst) > 0, refilled);
+    }
+    keeper.let_through(17);
+    assert_eq!(batch.count(), 17);
+}
+
+#[test]
+fn an_input_for_a_worker_without_a_job_is_pulled_as_soon_as_there_is_room() {
+    let pool = pool(8);
+    let pulled = AtomicUsize::new(0);
+    let input = (8..20).inspect(|_| {
+        pulled.fetch_add(1, Ordering::SeqCst);
+    });
+    let batch = pool.batch(input, |n: &u32| Ok::<_, ()>(*n));
+    let mut batch = batch.window(8).as_completed();
+    batch.extend(0..8);
+    eventually("settled", || batch.progress().succeeded() == 8);
+    assert!(batch.next().is_some());
+    assert_eq!(pulled.load(Ordering::SeqCst), 0);
+    assert!(batch.next().is_some());
+    assert_eq!(pulled.load(Ordering::SeqCst), 1);
+    assert_eq!(batch.count(), 18);
+}
+
+#[test]
+fn quick_inputs_are_handed_over_several_at_a_time() {
+    let pool = pool(1);
+    let mut accepted = HashSet::new();
+    let input = (0..1_000).inspect(|_| {
+        accepted.insert(pool.stats().accepted());
+    });
+    let batch = pool.batch(input, |n| Ok::<_, ()>(*n));
+    assert_eq!(batch.run().succeeded().len(), 1_000);
+    assert!(accepted.len() < 1_000);
+}
+
+#[test]
+fn a_slow_input_is_handed_over_before_the_next_is_pulled() {
+    let pool = pool(1);
+    let (ran, runs) = mpsc::channel();
+    let input = (0..300).inspect(move |n| {
+        // The first ones are quick, and some may be at hand when it turns out that others are not.
+        if *n >= 200 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        if *n >= 240 {
+            while runs.recv_timeout(ms(10_000)).expect("it was kept back") + 1 < *n {}
+        }
+    });
+    let job = move |n: &u32| {
+        // Nobody asks for the last one.
+        let _ = ran.send(*n);
+        Ok::<_, ()>(())
+    };
+    assert_eq!(pool.batch(input, job).run().succeeded().len(), 300);
+}
+
+#[test]
+fn what_is_ready_does_not_wait_for_slow_inputs() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let pulled = AtomicUsize::new(0);
+    let input = (400..).inspect(|_| {
+        pulled.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_micros(100));
+    });
+    let job = move |n: &u32| {
+        if *n == 400 {
+            gate.pass();
+        }
+        Ok::<_, ()>(())
+    };
+    let mut batch = pool.batch(input, job).window(400).as_completed();
+    batch.extend(0..400);
+    eventually("settled", || batch.progress().succeeded() == 400);
+    for _ in 0..400 {
+        let before = pulled.load(Ordering::SeqCst);
+        assert!(batch.next().is_some());
+        assert!(pulled.load(Ordering::SeqCst) <= before + 1);
+    }
+    assert!(pulled.load(Ordering::SeqCst) > 0);
+    keeper.let_through(1);
+}
+
+/// How many quick inputs are pulled in one go for a window of which a quarter is free, while there is something to deliver.
+fn pulled_in_one_go() -> usize {
+    let pool = pool(1);
+    let pulled = AtomicUsize::new(0);
+    let input = (256..).inspect(|_| {
+        pulled.fetch_add(1, Ordering::SeqCst);
+    });
+    let batch = pool.batch(input, |n: &u32| Ok::<_, ()>(*n));
+    let mut batch = batch.window(256).as_completed();
+    batch.extend(0..256);
+    eventually("settled", || batch.progress().succeeded() == 256);
+    assert_eq!(batch.by_ref().take(64).count(), 64);
+    assert_eq!(pulled.load(Ordering::SeqCst), 0);
+    assert!(batch.next().is_some());
+    pulled.load(Ordering::SeqCst)
+}
+
+#[test]
+fn quick_inputs_are_pulled_on_though_something_is_ready() {
+    // Only a few, where the machine holds the iterator up.
+    assert!((0..50).any(|_| pulled_in_one_go() > 1));
+}
+
+#[test]
+fn an_added_input_runs_before_the_next_next() {
+    let pool = pool(1);
+    let (ran, runs) = mpsc::channel();
+    let mut batch = pool
+        .batch(std::iter::empty(), move |n: &u32| ran.send(*n))
+        .window(1)
+        .as_completed();
+    batch.extend([1, 2]);
+    assert_eq!(runs.recv_timeout(ms(10_000)), Ok(1));
+    // The other one waits for room.
+    assert_eq!(batch.count(), 2);
+}
+
+#[test]
+fn an_iteration_shows_how_many_jobs_are_unfinished() {
+    let pool = pool(1);
+    let mut batch = pool
+        .batch(std::iter::empty(), |n: &u32| Ok::<_, ()>(*n))
+        .as_completed();
+    batch.extend([1, 2, 3]);
+    let shown = format!("{batch:?}");
+    assert_eq!(shown, "AsCompleted { delivered: 0, unfinished: 3, .. }");
+    assert_eq!(batch.count(), 3);
+}
+
+#[test]
+fn a_resubmitted_job_runs_though_nobody_iterates() {
+    let pool = pool(1);
+    let (ran, runs) = mpsc::channel();
+    let mut batch = pool.batch([7], move |n| ran.send(*n)).as_completed();
+    let done = batch.next().unwrap();
+    assert!(batch.next().is_none());
+    done.resubmit();
+    let run = || runs.recv_timeout(ms(10_000));
+    assert_eq!((run(), run()), (Ok(7), Ok(7)));
+    assert_eq!(batch.count(), 1);
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 
-use crate::common::{gate, ms, pool};
+use crate::common::{eventually, gate, ms, pool};
 use retry_pool::{Attempt, RetryPool};
 
 #[test]
@@ -138,4 +138,25 @@ fn a_timed_wait_for_a_silent_producer_says_so() {
     assert_eq!(completed.next_timeout(ms(2)).unwrap_err().unfinished, 0);
     drop(sender);
     assert!(completed.next_timeout(ms(1_000)).unwrap().is_none());
+}
+
+#[test]
+fn a_blocked_sender_goes_on_when_a_quarter_of_the_window_is_delivered() {
+    let pool = pool(1);
+    let (sender, mut completed) = pool
+        .batch(std::iter::empty(), |n: &u32| Ok::<_, ()>(*n))
+        .window(8)
+        .channel();
+    // The batch has no other inputs.
+    assert!(completed.next_timeout(ms(1)).is_err());
+    (0..8).try_for_each(|n| sender.send(n)).unwrap();
+    eventually("settled", || completed.progress().succeeded() == 8);
+    let (tell, told) = mpsc::channel();
+    let producer = std::thread::spawn(move || tell.send(sender.send(8)).unwrap());
+    for _ in 0..3 {
+        assert!(completed.next().is_some());
+    }
+    assert_eq!(told.recv_timeout(ms(10_000)), Ok(Ok(())));
+    producer.join().unwrap();
+    assert_eq!(completed.count(), 6);
 }

@@ -1,7 +1,8 @@
 //! Panics in jobs, payloads, results, inputs, errors and wakers: contained, and the workers live on.
 
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
-use std::{future::Future, panic::panic_any, pin::Pin, sync::Arc};
+use std::{future::Future, panic::panic_any, pin::Pin};
 
 use crate::common::{gate, pool};
 use retry_pool::{AttemptError, GiveUpReason, RetryPolicy, RetryPool};
@@ -133,6 +134,25 @@ fn a_batch_dropped_early_contains_its_bombs() {
         .window(20)
         .as_completed();
     std::mem::forget(batch.next());
+    drop(batch);
+    assert_sound(&pool, 2);
+}
+
+#[test]
+fn an_iteration_in_order_dropped_early_contains_what_waits_for_its_turn() {
+    let pool = pool(2);
+    let (tell, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let job = move |n: &u32| {
+        match n {
+            0 => told.lock().unwrap().recv().unwrap(),
+            9 => tell.send(()).unwrap(),
+            _ => {}
+        }
+        Ok::<_, ()>(Bomb((*n).min(2)))
+    };
+    let mut batch = pool.batch(0..10, job).in_order();
+    assert_eq!(batch.next().unwrap().index(), 0);
     drop(batch);
     assert_sound(&pool, 2);
 }
