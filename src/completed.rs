@@ -57,6 +57,8 @@ pub struct AsCompleted<'p, It: Iterator, F, T, E> {
     held: usize,
     /// There is something to admit, and the pool is full.
     starved: bool,
+    /// The last refill had no more time.
+    cut_short: bool,
     bite: usize,
 }
 
@@ -86,6 +88,7 @@ where
             since_visit: 0,
             held: 0,
             starved: false,
+            cut_short: false,
             bite: 1,
         }
     }
@@ -210,7 +213,7 @@ where
     }
 
     /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
-    /// to deliver and nothing to work on.
+    /// to deliver and nothing to work on, or where the last refill had no more time.
     fn visit(&mut self, deadline: Option<Instant>) {
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
@@ -220,7 +223,7 @@ where
             self.cut_off();
             return;
         }
-        let low = self.is_low(self.held);
+        let low = std::mem::take(&mut self.cut_short) || self.is_low(self.held);
         let idle = self.ready.is_empty() && self.lane.core.is_hungry();
         if seen.room == 0 || !self.has_more() || !(low || idle) {
             return;
@@ -271,7 +274,8 @@ where
             if late && self.ready.is_empty() && !seen.ready {
                 seen.ready = self.lane.core.gather();
             }
-            if now >= deadline || (late && (seen.ready || !self.ready.is_empty())) {
+            self.cut_short = now >= deadline;
+            if self.cut_short || (late && (seen.ready || !self.ready.is_empty())) {
                 break;
             }
         }
@@ -382,7 +386,10 @@ impl<It: Iterator, F, T, E> fmt::Debug for AsCompleted<'_, It, F, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
             .field("delivered", &self.delivered)
-            .field("unfinished", &self.lane.core.held())
+            .field(
+                "unfinished",
+                &self.lane.core.held().saturating_sub(self.since_visit),
+            )
             .finish_non_exhaustive()
     }
 }

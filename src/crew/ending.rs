@@ -62,7 +62,7 @@ impl<'p> Crew<'p> {
             let Some(work) = self.queue.pop_other() else {
                 break;
             };
-            self.void(&work, reason);
+            work.give_up(self, reason);
             unwind::discard(work);
         }
         for parked in self.timer.take(|parked| matches!(parked, Parked::Job(..))) {

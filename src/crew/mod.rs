@@ -64,9 +64,6 @@ pub(crate) trait Work<'p>: Send + Sync {
     /// Settles whatever has not begun, for this reason.
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
 
-    /// An entry of it was taken out of the work channel without being run.
-    fn void_token(&self) {}
-
     /// Why it is to end rather than to be parked, if so: it was cancelled, or the pool is closed and it does not outlast that.
     fn is_over(&self, _crew: &Crew<'p>) -> Option<GiveUpReason> {
         None
@@ -387,15 +384,9 @@ impl<'p> Crew<'p> {
 
     fn sweep(&self, reason: GiveUpReason) {
         while let Some(work) = self.queue.pop() {
-            self.void(&work, reason);
+            work.give_up(self, reason);
             unwind::discard(work);
         }
-    }
-
-    /// Ends work that was taken out of the work channel without being run.
-    fn void(&self, work: &SharedWork<'p>, reason: GiveUpReason) {
-        work.give_up(self, reason);
-        work.void_token();
     }
 
     // Batches.

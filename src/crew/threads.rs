@@ -34,7 +34,7 @@ impl<'p> Crew<'p> {
         while let Some(work) = self.next_work(post) {
             post.note_work();
             let next = if self.phase() == STOPPED && !work.outlasts_stop() {
-                self.void(&work, GiveUpReason::Shutdown);
+                work.give_up(self, GiveUpReason::Shutdown);
                 Next::Done
             } else {
                 work.run(self, post)

@@ -24,7 +24,7 @@
 //! worker that waits for other jobs, in its job or in a hook, has none, and puts its job away as one that is [`State::away`]. Whoever queues
 //! a job counts what is missing as out, under the lock, and puts it into the work channel after. A job that comes back to be retried leaves
 //! the sum as it was, and a worker gives its token up in the same visit in which it finds the queue and all pockets empty, so emptying and
-//! refilling cannot pass each other.
+//! refilling cannot pass each other. In a batch that has ended nothing is queued again, so nobody counts the tokens that are thrown away.
 //!
 //! # User code
 //!

@@ -200,15 +200,6 @@ fn a_token_goes_to_the_back_only_if_its_turn_is_over_and_a_job_is_left() {
 }
 
 #[test]
-fn a_token_that_nobody_has_used_is_missing_again() {
-    let core = Numbers::new(setup());
-    assert_eq!((core.add(1), core.missing_tokens(false)), (1, 0));
-    core.void_token();
-    assert_eq!((core.missing_tokens(false), core.run_all()), (1, vec![0]));
-    assert_eq!(core.add(1), 1);
-}
-
-#[test]
 fn a_resubmitted_job_asks_the_workers_for_a_token_if_one_is_missing() {
     let core = Numbers::new(setup());
     core.add(2);

@@ -182,11 +182,6 @@ impl<I, T, E> Core<I, T, E> {
         (leftover, state.announce(self.setup.threads))
     }
 
-    /// A token was taken out of the work channel without being used.
-    pub(crate) fn void_token(&self) {
-        self.state.lock().tokens -= 1;
-    }
-
     /// How many tokens are missing; they count as out from now on. `gone`: a worker with a token has begun to wait for other jobs.
     pub(crate) fn missing_tokens(&self, gone: bool) -> usize {
         let mut state = self.state.lock();

@@ -139,10 +139,6 @@ where
     fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason) {
         self.core.end(crew, reason);
     }
-
-    fn void_token(&self) {
-        self.core.void_token();
-    }
 }
 
 impl<'p, I, T, E, F> Lane<'p> for BatchLane<'p, I, T, E, F>
