@@ -438,9 +438,10 @@ mod tests {
     #[test]
     fn threads_that_run_are_kept_and_those_that_have_ended_do_not_pile_up() {
         let threads = Threads::default();
-        let (keep, kept) = unbounded::<()>();
+        let mut keepers = Vec::new();
         for _ in 0..20 {
-            let kept = kept.clone();
+            let (keep, kept) = unbounded::<()>();
+            keepers.push(keep);
             let runs = thread::Builder::new().spawn(move || while kept.recv().is_ok() {});
             threads.add(runs.unwrap());
         }
@@ -453,7 +454,7 @@ mod tests {
             threads.add(ends);
         }
         assert!((20..60).contains(&threads.handles.lock().len()));
-        drop(keep);
+        drop(keepers);
         threads.join(true, &[]);
     }
 }
