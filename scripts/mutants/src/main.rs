@@ -46,7 +46,9 @@ fn look(id: usize) -> bool {
         let on = std::env::var("RP_MUTANT").ok().and_then(|text| text.parse().ok());
         let noted = std::env::var_os("RP_MUTANTS_ASKED");
         ON.store(on.unwrap_or(if noted.is_some() { NOTE } else { NONE }), Ordering::Relaxed);
-        return on == Some(id);
+        if on.is_some() {
+            return on == Some(id);
+        }
     }
     if ON.load(Ordering::Relaxed) == NOTE && !ASKED[id].swap(true, Ordering::Relaxed) {
         let open = || OpenOptions::new().create(true).append(true).open(std::env::var_os("RP_MUTANTS_ASKED").unwrap()).unwrap();
