@@ -7,15 +7,8 @@ use crate::sync::thread::{self, ThreadId};
 
 fn crew(capacity: Option<usize>) -> Arc<Crew<'static>> {
     Arc::new(Crew::new(Settings {
-        threads: 1,
-        processors: 1,
-        policy: RetryPolicy::default(),
-        seed: 0,
         capacity,
-        max_stuck: 0,
-        on_thread_start: None,
-        on_thread_stop: None,
-        observer: Watcher::default(),
+        ..Settings::plain()
     }))
 }
 

@@ -1,19 +1,14 @@
 //! The lane under every schedule: no token is missing, or jobs would lie in the queue for ever, which the model finds; and no success is held
 //! back in a pocket, or a job that is as slow as the success is in coming out would never end.
 
+use super::tests::{Numbers, crew, setup};
 use super::*;
-use crate::cancel::CancelToken;
-use crate::crew::Settings;
 use crate::give_up::Record;
 use crate::judge::Outcome;
-use crate::observe::Watcher;
 use crate::permits::Permits;
-use crate::policy::RetryPolicy;
 use crate::roster::Roster;
 use crate::sync::loom::{JoinHandle, Sides, check_bounded, spawn};
 use crate::sync::{Receiver, unbounded};
-
-type Numbers = Core<u32, u32, ()>;
 
 /// A batch, its pool, and tokens on their way to workers.
 struct Bench {
@@ -30,30 +25,9 @@ struct Bench {
 fn core(threads: usize, window: usize) -> Numbers {
     Core::new(Setup {
         roster: Arc::new(Roster::new(threads, 0, Permits::new(None))),
-        number: 1,
         window,
         threads,
-        place: Requeue::Back,
-        fail_fast: FailFast::Never,
-        share: None,
-        token: CancelToken::new(),
-        deadline: None,
-        errors_kept: 1,
-        observer: Watcher::default(),
-    })
-}
-
-fn crew() -> Crew<'static> {
-    Crew::new(Settings {
-        threads: 1,
-        processors: 1,
-        policy: RetryPolicy::default(),
-        seed: 0,
-        capacity: None,
-        max_stuck: 0,
-        on_thread_start: None,
-        on_thread_stop: None,
-        observer: Watcher::default(),
+        ..setup()
     })
 }
 

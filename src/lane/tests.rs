@@ -9,7 +9,6 @@ use crate::give_up::{AttemptError, Record};
 use crate::judge::Outcome;
 use crate::observe::{Observer, Watcher};
 use crate::permits::Permits;
-use crate::policy::RetryPolicy;
 use crate::roster::{Post, Role, Roster};
 use crate::sync::{now, thread};
 use crate::unwind::Contained;
@@ -36,17 +35,7 @@ pub(super) fn setup<I>() -> Setup<I> {
 }
 
 pub(super) fn crew() -> Crew<'static> {
-    Crew::new(Settings {
-        threads: 1,
-        processors: 1,
-        policy: RetryPolicy::default(),
-        seed: 0,
-        capacity: None,
-        max_stuck: 0,
-        on_thread_start: None,
-        on_thread_stop: None,
-        observer: Watcher::default(),
-    })
+    Crew::new(Settings::plain())
 }
 
 /// How a worker stands whose last job was tiny, or was not.

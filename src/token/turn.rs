@@ -202,7 +202,6 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, nanos};
     use crate::crew::Settings;
-    use crate::observe::Watcher;
     use crate::roster::Role;
     use crate::sync::{AtomicU64, Ordering, unbounded};
     use crate::{Attempt, Batch, CancelToken, RetryPolicy, RetryPool};
@@ -211,17 +210,7 @@ mod tests {
     fn jobs_that_were_not_timed_have_ended_by_the_end_of_the_turn() {
         // Time stands still during the first job, which is tiny, so that the clock is not read after the second one.
         let clock = Clock::standing_for(Duration::from_millis(20));
-        let mut crew = Crew::new(Settings {
-            threads: 1,
-            processors: 1,
-            policy: RetryPolicy::default(),
-            seed: 0,
-            capacity: None,
-            max_stuck: 0,
-            on_thread_start: None,
-            on_thread_stop: None,
-            observer: Watcher::default(),
-        });
+        let mut crew = Crew::new(Settings::plain());
         crew.clock = clock;
         let crew = Arc::new(crew);
         let job = move |n: &u32| {

@@ -68,7 +68,7 @@ fn floor_of(module: &str) -> usize {
         .unwrap_or_else(|| panic!("{module} has no place on the floor plan"))
 }
 
-/// Every source file with the name of its module: the files of a folder belong to the folder's module.
+/// Every source file, but for unit tests, with the name of its module: the files of a folder belong to the folder's module.
 fn sources() -> Vec<(String, PathBuf)> {
     fn visit(folder: &Path, module: Option<&str>, found: &mut Vec<(String, PathBuf)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -76,7 +76,7 @@ fn sources() -> Vec<(String, PathBuf)> {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 visit(&path, Some(module.unwrap_or(&name)), found);
-            } else {
+            } else if name != "tests" {
                 found.push((module.unwrap_or(&name).to_owned(), path));
             }
         }
