@@ -223,7 +223,7 @@ where
             self.cut_off();
             return;
         }
-        let low = std::mem::take(&mut self.cut_short) || self.is_low(self.held);
+        let low = self.is_low(self.held) || (self.cut_short && self.ready.is_empty());
         let idle = self.ready.is_empty() && self.lane.core.is_hungry();
         if seen.room == 0 || !self.has_more() || !(low || idle) {
             return;
@@ -274,8 +274,8 @@ where
             if late && self.ready.is_empty() && !seen.ready {
                 seen.ready = self.lane.core.gather();
             }
-            self.cut_short = now >= deadline;
-            if self.cut_short || (late && (seen.ready || !self.ready.is_empty())) {
+            self.cut_short = now >= deadline && seen.room > 0;
+            if now >= deadline || (late && (seen.ready || !self.ready.is_empty())) {
                 break;
             }
         }
@@ -384,12 +384,11 @@ impl<It: Iterator, F, T, E> Drop for AsCompleted<'_, It, F, T, E> {
 
 impl<It: Iterator, F, T, E> fmt::Debug for AsCompleted<'_, It, F, T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let delivered = self.delivered - self.withheld as u64;
+        let unfinished = self.lane.core.counts.accepted.get() - delivered;
         f.debug_struct("AsCompleted")
-            .field("delivered", &self.delivered)
-            .field(
-                "unfinished",
-                &self.lane.core.held().saturating_sub(self.since_visit),
-            )
+            .field("delivered", &delivered)
+            .field("unfinished", &unfinished)
             .finish_non_exhaustive()
     }
 }

@@ -71,10 +71,6 @@ impl<'p> Crew<'p> {
             }
             unwind::discard(parked);
         }
-        // Attempts that run may still be abandoned, and judged.
-        for lane in &lanes {
-            self.push_tokens(lane, lane.missing_tokens(false));
-        }
         unwind::discard_all(lanes);
         self.tell_running(reason);
     }

@@ -286,11 +286,6 @@ impl<I, T, E> Core<I, T, E> {
         }
     }
 
-    /// Jobs that were accepted and not delivered.
-    pub(crate) fn held(&self) -> usize {
-        self.state.lock().held()
-    }
-
     // For completions.
 
     /// Takes a settled job back as a new admission; gives it back if the batch is not open.

@@ -112,8 +112,8 @@ struct State<I, T, E> {
     tokens: usize,
     /// Abandoned attempts that are judged now, each with a token of its own.
     judging: usize,
-    /// Running jobs that wait for other jobs and lend their places in the window. Below 0 for a moment when one comes back before it was
-    /// noted that it went.
+    /// Running jobs that wait for other jobs and lend their places in the window. Below 0 when one comes back before it was noted that it
+    /// went, which nobody does any more once the batch is gone.
     away: isize,
     /// When the timer looks at what is parked and watched.
     armed: BTreeSet<Nanos>,
@@ -398,7 +398,7 @@ impl<I, T, E> State<I, T, E> {
     #[cfg(debug_assertions)]
     fn is_at_rest(&self, counted: usize) -> bool {
         let in_use = [self.pocketed, self.judging, self.reserved];
-        self.running == counted && self.away == 0 && in_use == [0; 3] && self.watched.is_empty()
+        self.running == counted && self.away <= 0 && in_use == [0; 3] && self.watched.is_empty()
     }
 
     /// Has the timer look at `due`, unless it looks earlier anyway. So the set of times at which it will look stays small: each is earlier
@@ -419,13 +419,15 @@ impl<I, T, E> Drop for Core<I, T, E> {
         let waiting = state.take_waiting();
         let settled = std::mem::take(&mut state.settled);
         #[cfg(debug_assertions)]
-        assert!(
-            crate::sync::thread::panicking() || state.is_at_rest(waiting.len()),
-            "a worker is still noted, or a permit"
-        );
+        let at_rest = state.is_at_rest(waiting.len());
         drop(state);
         settled.into_iter().for_each(Settled::discard);
         waiting.into_iter().for_each(Queued::discard);
+        #[cfg(debug_assertions)]
+        assert!(
+            at_rest || crate::sync::thread::panicking(),
+            "a worker is still noted, or a permit"
+        );
     }
 }
 

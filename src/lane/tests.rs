@@ -314,11 +314,11 @@ fn of_an_abandoned_batch_only_what_runs_is_left_and_nobody_gets_its_result() {
     core.add(3);
     let job = core.first();
     core.abandon(&crew());
-    assert_eq!(core.held(), 1);
+    assert_eq!(core.state.lock().held(), 1);
     let ran = Ran::Settled(job.succeed(0));
     let (after, leftover) = core.exchange(ran, None, &turn(None, false));
     assert!(matches!(after, After::Empty) && leftover.unread.is_some());
-    assert_eq!(core.held(), 0);
+    assert_eq!(core.state.lock().held(), 0);
 }
 
 #[test]
@@ -447,4 +447,14 @@ fn an_abandoned_attempt_that_nobody_has_judged_was_made_when_its_batch_ends() {
     assert!(
         matches!(give_up.last_error(), Some(AttemptError::TimedOut(limit)) if *limit == Duration::from_nanos(4))
     );
+}
+
+#[test]
+fn a_worker_may_come_back_from_waiting_after_its_batch_is_gone_and_nobody_has_noted_that_it_went() {
+    let core = Numbers::new(setup());
+    core.add(1);
+    let job = core.first();
+    core.put_away(Ran::Settled(job.succeed(0)), None, None);
+    assert_eq!(core.state.lock().away, -1);
+    drop(core);
 }

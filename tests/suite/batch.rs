@@ -770,6 +770,23 @@ fn an_iteration_shows_how_many_jobs_are_unfinished() {
 }
 
 #[test]
+fn an_iteration_in_order_shows_as_unfinished_what_it_withholds() {
+    let pool = pool(2);
+    let (last, ended) = mpsc::channel();
+    let ended = Mutex::new(ended);
+    let job = move |n: &u32| match n {
+        0 => ended.lock().unwrap().recv().map_err(drop),
+        2 => last.send(()).map_err(drop),
+        _ => Ok(()),
+    };
+    let mut batch = pool.batch(0..3, job).in_order();
+    assert!(batch.next().is_some());
+    let shown = format!("{batch:?}");
+    assert!(shown.contains("delivered: 1, unfinished: 2"), "{shown}");
+    assert_eq!(batch.count(), 2);
+}
+
+#[test]
 fn a_resubmitted_job_runs_though_nobody_iterates() {
     let pool = pool(1);
     let (ran, runs) = mpsc::channel();

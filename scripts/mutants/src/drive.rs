@@ -306,6 +306,17 @@ pub fn same_as_before(copy: &Path, mutants: &[Mutant]) {
     fs::write(path, text).unwrap();
 }
 
+/// They are run again, with the tests that there are now.
+pub fn forget_survivors(copy: &Path) {
+    let _ = fs::remove_file(copy.join("tests-and-what-they-reach"));
+    let path = copy.join("results");
+    let killed = lines(&path)
+        .into_iter()
+        .filter(|line| line.contains(" killed by "));
+    let text: String = killed.map(|line| line + "\n").collect();
+    fs::write(path, text).unwrap();
+}
+
 /// Runs all mutants, but for those that are in the results already, and prints the score.
 pub fn run(copy: &Path, mutants: &[Mutant], banned: &BTreeSet<usize>, tests: &[Test]) {
     let path = copy.join("results");

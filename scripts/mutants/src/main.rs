@@ -117,8 +117,8 @@ fn write_if_changed(path: &Path, text: &str) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, from, to] = &arguments[..] else {
-        eprintln!("usage: retry-pool-mutants CRATE COPY");
+    let [_, from, to, options @ ..] = &arguments[..] else {
+        eprintln!("usage: retry-pool-mutants CRATE COPY [--again]");
         std::process::exit(2);
     };
     let (from, to) = (PathBuf::from(from), PathBuf::from(to));
@@ -144,6 +144,9 @@ fn main() {
         banned.len()
     );
     drive::same_as_before(&to, &mutants);
+    if options.iter().any(|option| option == "--again") {
+        drive::forget_survivors(&to);
+    }
     if std::env::var_os("RP_MUTANTS_PLANT").is_some() {
         return;
     }
