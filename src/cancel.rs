@@ -246,7 +246,7 @@ impl fmt::Debug for CancelToken {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -282,7 +282,8 @@ mod tests {
         });
     }
 
-    struct Ear(Mutex<Option<GiveUpReason>>);
+    /// Notes why the token that it listens to was cancelled.
+    pub(crate) struct Ear(pub(crate) Mutex<Option<GiveUpReason>>);
 
     impl Listener for Ear {
         fn cancelled(self: Arc<Self>, reason: GiveUpReason) {
@@ -290,7 +291,7 @@ mod tests {
         }
     }
 
-    fn listen(token: &CancelToken) -> Arc<Ear> {
+    pub(crate) fn listen(token: &CancelToken) -> Arc<Ear> {
         let ear = Arc::new(Ear(Mutex::new(None)));
         token.listen(Arc::clone(&ear) as _);
         ear

@@ -278,10 +278,9 @@ impl Drop for TimerPresence<'_> {
 mod tests {
     use super::super::tests::{Batch, crew};
     use super::*;
-    use crate::cancel::Listener;
+    use crate::cancel::tests::listen;
     use crate::clock::Nanos;
     use crate::crew::SharedLane;
-    use crate::sync::Mutex;
 
     #[test]
     fn what_the_timer_buries_is_dropped_by_a_worker() {
@@ -295,19 +294,13 @@ mod tests {
 
     #[test]
     fn who_listens_to_a_token_that_the_timer_cancels_is_called_by_a_worker() {
-        struct Ear(Mutex<Option<GiveUpReason>>);
-        impl Listener for Ear {
-            fn cancelled(self: Arc<Self>, reason: GiveUpReason) {
-                *self.0.lock() = Some(reason);
-            }
-        }
         let crew = crew();
         let reason = GiveUpReason::DeadlineExceeded;
         let token = CancelToken::new();
         crew.tell_later(&token, reason);
         assert!(token.is_cancelled() && crew.queue.is_empty());
-        let (token, ear) = (CancelToken::new(), Arc::new(Ear(Mutex::default())));
-        token.listen(Arc::clone(&ear) as _);
+        let token = CancelToken::new();
+        let ear = listen(&token);
         crew.tell_later(&token, reason);
         assert!(token.is_cancelled() && ear.0.lock().is_none());
         crew.sweep(GiveUpReason::Shutdown);

@@ -184,18 +184,3 @@ fn a_worker_that_died_is_replaced_unless_the_pool_has_stopped() {
         assert_eq!(roster.lock().available, workers);
     }
 }
-
-#[test]
-fn who_waits_in_a_pool_that_stops_just_then_needs_no_spare() {
-    let (roster, _) = roster(1, 0, false);
-    roster.lock().available = 1;
-    let pool = Arc::downgrade(&roster);
-    roster.set_recruiter(Arc::new(move |_| {
-        pool.upgrade().unwrap().stop();
-        Err(io::Error::other("no more"))
-    }));
-    Arc::new(Post::new(&roster, 0, Role::Regular)).take();
-    blocking(|| ());
-    assert_eq!(roster.lock().available, 1);
-    Post::leave();
-}

@@ -269,25 +269,38 @@ fn a_settled_job_is_not_cancelled_and_keeps_its_result() {
 
 #[test]
 fn a_job_that_fails_after_it_was_told_is_not_retried_and_keeps_its_error() {
-    let pool = pool(1);
-    let (gate, keeper) = gate();
-    let handle = pool
-        .job(move || {
-            gate.pass();
-            Err::<(), _>("late")
-        })
-        .retry(RetryPolicy::immediate().unlimited().hot_loop_ok())
-        .submit();
-    keeper.await_arrivals(1);
-    assert!(handle.cancel());
-    keeper.let_through(1);
-    let give_up = handle.wait().unwrap_err();
-    assert_eq!(
-        (give_up.reason(), give_up.attempts()),
-        (GiveUpReason::Cancelled, 1)
-    );
-    assert_eq!(give_up.into_error(), Some("late"));
-    assert_eq!(pool.stats().retries(), 0);
+    let policies = [
+        RetryPolicy::immediate().unlimited().hot_loop_ok(),
+        RetryPolicy::never(),
+    ];
+    for policy in policies {
+        let pool = pool(1);
+        let (gate, keeper) = gate();
+        let retried = Arc::new(AtomicBool::new(false));
+        let hook = Arc::clone(&retried);
+        let handle = pool
+            .job(move || {
+                gate.pass();
+                Err::<(), _>("late")
+            })
+            .retry(policy)
+            .on_retry(move |_, _| hook.store(true, Ordering::SeqCst))
+            .submit();
+        keeper.await_arrivals(1);
+        assert!(handle.cancel());
+        keeper.let_through(1);
+        let give_up = handle.wait().unwrap_err();
+        assert_eq!(
+            (give_up.reason(), give_up.attempts()),
+            (GiveUpReason::Cancelled, 1)
+        );
+        assert_eq!(give_up.into_error(), Some("late"));
+        assert_eq!(pool.stats().retries(), 0);
+        assert!(
+            !retried.load(Ordering::SeqCst),
+            "a hook was told of a retry"
+        );
+    }
 }
 
 // The retry decision.

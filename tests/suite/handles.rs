@@ -216,35 +216,6 @@ fn classify_decides_and_a_predicate_that_panics_ends_the_job() {
 }
 
 #[test]
-fn a_running_job_that_was_cancelled_is_not_retried_and_no_hook_says_so() {
-    for attempts in [1, 2] {
-        let pool = pool(1);
-        let (gate, keeper) = gate();
-        let retried = Arc::new(AtomicUsize::new(0));
-        let hook = Arc::clone(&retried);
-        let handle = pool
-            .job(move || {
-                gate.pass();
-                Err::<(), _>("late")
-            })
-            .retry(RetryPolicy::immediate().max_attempts(attempts))
-            .on_retry(move |_, _| {
-                hook.fetch_add(1, Ordering::SeqCst);
-            })
-            .submit();
-        keeper.await_arrivals(1);
-        assert!(handle.cancel());
-        keeper.let_through(1);
-        let give_up = handle.wait().unwrap_err();
-        assert_eq!(
-            (give_up.reason(), give_up.error()),
-            (GiveUpReason::Cancelled, Some(&"late"))
-        );
-        assert_eq!(retried.load(Ordering::SeqCst), 0);
-    }
-}
-
-#[test]
 fn a_give_up_tells_what_happened() {
     let pool = pool(1);
     let text = |handle: JobHandle<(), std::io::Error>| handle.wait().unwrap_err().to_string();
