@@ -223,8 +223,8 @@ where
             self.cut_off();
             return;
         }
-        let low = self.is_low(self.held) || (self.cut_short && self.ready.is_empty());
-        let idle = self.ready.is_empty() && self.lane.core.is_hungry();
+        let low = self.is_low(self.held);
+        let idle = self.ready.is_empty() && (self.cut_short || self.lane.core.is_hungry());
         if seen.room == 0 || !self.has_more() || !(low || idle) {
             return;
         }

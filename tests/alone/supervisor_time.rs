@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::common::{at_best, eventually, gate, ms, stay};
+use crate::common::{at_best, eventually, gate, ms, stay, thread_status};
 use retry_pool::{Attempt, ChildOptions, ChildState, Jitter, RetryPolicy, Supervisor};
 
 fn state(supervisor: &Supervisor, name: &str) -> ChildState {
@@ -291,14 +291,7 @@ fn an_idle_supervisor_sleeps() {
             .all(|child| child.state() == ChildState::Running)
     });
     let switches = || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        let paths: Vec<_> = tasks.map(|task| task.unwrap().path()).collect();
-        let named = |path: &&std::path::PathBuf| {
-            std::fs::read_to_string(path.join("comm"))
-                .is_ok_and(|name| name.starts_with("idle-super"))
-        };
-        let path = paths.iter().find(named).unwrap();
-        let status = std::fs::read_to_string(path.join("status")).unwrap();
+        let status = thread_status("idle-super").unwrap();
         let line = status
             .lines()
             .find(|line| line.starts_with("voluntary"))

@@ -144,6 +144,16 @@ pub(crate) fn threads_named(prefix: &str) -> usize {
     names.iter().filter(|name| name.starts_with(prefix)).count()
 }
 
+/// What the system tells of the thread whose name begins so.
+pub(crate) fn thread_status(prefix: &str) -> Option<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut paths = tasks.filter_map(|task| Some(task.ok()?.path()));
+    let path = paths.find(|path| {
+        std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with(prefix))
+    })?;
+    std::fs::read_to_string(path.join("status")).ok()
+}
+
 /// A number that the system tells of the process: that of threads, or a size in KiB.
 pub(crate) fn status(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 
-use crate::common::{eventually, gate, ms, pool};
+use crate::common::{eventually, gate, ms, pool, thread_status};
 use retry_pool::{Attempt, RetryPool};
 
 #[test]
@@ -152,11 +152,16 @@ fn a_blocked_sender_goes_on_when_a_quarter_of_the_window_is_delivered() {
     (0..8).try_for_each(|n| sender.send(n)).unwrap();
     eventually("settled", || completed.progress().succeeded() == 8);
     let (tell, told) = mpsc::channel();
-    let producer = std::thread::spawn(move || tell.send(sender.send(8)).unwrap());
+    let producer = std::thread::Builder::new().name("producer".to_owned());
+    let producer = producer.spawn(move || tell.send(sender.send(8)).unwrap());
+    eventually("blocked", || {
+        thread_status("producer").is_some_and(|status| status.contains("State:\tS"))
+    });
+    assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
     for _ in 0..3 {
         assert!(completed.next().is_some());
     }
     assert_eq!(told.recv_timeout(ms(10_000)), Ok(Ok(())));
-    producer.join().unwrap();
+    producer.unwrap().join().unwrap();
     assert_eq!(completed.count(), 6);
 }
