@@ -173,7 +173,8 @@ where
             if !self.ready.is_empty() {
                 return Ok(());
             }
-            match self.lane.core.wait(deadline, self.starved) {
+            let wants_more = self.has_more() && self.held < self.lane.core.setup.window;
+            match self.lane.core.wait(deadline, self.starved, wants_more) {
                 Woken::End if !self.has_more() => return Ok(()),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
@@ -212,18 +213,20 @@ where
         held <= (window - window / 4).max(threads.min(window - 1))
     }
 
-    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
-    /// to deliver and nothing to work on, or where the last refill had no more time.
+    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, with a permit that was waited for,
+    /// as soon as there is nothing to deliver and nothing to work on, or where the last refill had no more time.
     fn visit(&mut self, deadline: Option<Instant>) {
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
         }
+        let starved = self.starved;
         let seen = self.collect();
         if !seen.open {
             self.cut_off();
             return;
         }
-        let low = self.is_low(self.held);
+        // A permit that is kept for this batch is kept from all others.
+        let low = self.is_low(self.held) || starved;
         let idle = self.ready.is_empty() && (self.cut_short || self.lane.core.is_hungry());
         if seen.room == 0 || !self.has_more() || !(low || idle) {
             return;

@@ -4,7 +4,8 @@ use std::thread;
 
 use super::*;
 use crate::judge::Outcome;
-use crate::lane::{After, Ran, Turn};
+use crate::lane::{After, Core, Ran, Turn};
+use crate::sync::unbounded;
 use crate::{RetryPolicy, RetryPool};
 
 #[test]
@@ -17,10 +18,7 @@ fn an_input_that_waits_for_a_place_in_its_pool_comes_out_when_that_is_closed() {
     let core = Arc::clone(&batch.lane.core);
     let done = thread::scope(|scope| {
         scope.spawn(|| {
-            let begun = Instant::now();
-            while !core.is_awaited() && begun.elapsed() < Duration::from_secs(20) {
-                thread::yield_now();
-            }
+            until_asleep(&core);
             pool.close();
         });
         batch.next()
@@ -28,6 +26,75 @@ fn an_input_that_waits_for_a_place_in_its_pool_comes_out_when_that_is_closed() {
     assert!(held.cancel());
     let give_up = done.unwrap().into_result().unwrap_err();
     assert_eq!(give_up.reason(), GiveUpReason::Shutdown);
+}
+
+/// Waits until the iteration sleeps.
+fn until_asleep<I, T, E>(core: &Core<I, T, E>) {
+    let begun = Instant::now();
+    while !core.is_awaited() && begun.elapsed() < Duration::from_secs(20) {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn an_iteration_that_sleeps_over_a_window_that_is_nearly_full_is_woken_by_a_hungry_worker() {
+    let pool = RetryPool::with_threads(1);
+    let (release, released) = mpsc::channel::<()>();
+    let held = pool.submit(move || released.recv());
+    let (open, gate) = unbounded::<()>();
+    let job = move |n: &u32| match *n {
+        3 | 8 => Ok(()),
+        7 => gate.recv().map_err(drop),
+        _ => Err(()),
+    };
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+    let batch = pool.batch([8], job).window(8).retry(hourly);
+    let mut batch = batch.as_completed();
+    batch.extend(0..8);
+    release.send(()).unwrap();
+    held.wait().unwrap();
+    assert_eq!(*batch.next().unwrap().input(), 3);
+    // The worker is busy, or will be, and three quarters of the window are taken: a refill can wait.
+    let core = Arc::clone(&batch.lane.core);
+    let next = thread::scope(|scope| {
+        scope.spawn(move || {
+            until_asleep(&core);
+            drop(open);
+        });
+        batch.next_timeout(Duration::from_secs(20))
+    });
+    assert_eq!(*next.unwrap().unwrap().input(), 8);
+}
+
+#[test]
+fn an_iteration_that_has_waited_for_a_place_in_its_pool_takes_it() {
+    let pool = RetryPool::builder().threads(1).capacity(8);
+    let pool = pool.build().unwrap();
+    let (release, released) = mpsc::channel::<()>();
+    let held = pool.submit(move || released.recv());
+    let (open, gate) = unbounded::<()>();
+    let batch = pool.batch(0..9, move |_: &u32| Ok::<_, ()>(gate.recv()));
+    let mut batch = batch.window(8).as_completed();
+    let core = Arc::clone(&batch.lane.core);
+    let (begun, accepted) = thread::scope(|scope| {
+        let accepted = scope.spawn(move || {
+            until_asleep(&core);
+            let before = core.counts.accepted.get();
+            release.send(()).unwrap();
+            let begun = Instant::now();
+            while core.counts.accepted.get() == before && begun.elapsed() < Duration::from_secs(20)
+            {
+                thread::yield_now();
+            }
+            let after = core.counts.accepted.get();
+            drop(open);
+            (before, after)
+        });
+        (batch.next().is_some(), accepted.join().unwrap())
+    });
+    assert!(begun && held.wait().is_ok());
+    assert_eq!(accepted, (7, 8));
+    assert_eq!(batch.count(), 8);
 }
 
 #[test]

@@ -201,10 +201,12 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
-    /// too: there is no end while it has inputs.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool) -> Woken {
+    /// too: there is no end while it has inputs. One that `wants_more`, since it has inputs and room for them, waits for a hungry worker.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool, wants_more: bool) -> Woken {
+        let wants_more = wants_more && !starved;
         let outlook = |state: &State<I, T, E>| match state.outlook() {
             Some(Woken::End) if starved && state.gate == Gate::Open => None,
+            None if wants_more && self.is_hungry() => Some(Woken::Progress),
             outlook => outlook,
         };
         let gather_and_look = |state: &mut State<I, T, E>| {
@@ -219,12 +221,12 @@ impl<I, T, E> Core<I, T, E> {
         // In a job, its own permit is lent for as long as this lasts, so a permit that comes free has to be taken here.
         blocking(|| {
             if !starved {
-                return self.sleep(deadline, gather_and_look);
+                return self.sleep(deadline, wants_more, gather_and_look);
             }
             let permits = &self.setup.roster.permits;
             while !self.reserve_permit() {
                 if permits.enlist(&self.parker) {
-                    let woken = self.sleep(deadline, gather_and_look);
+                    let woken = self.sleep(deadline, wants_more, gather_and_look);
                     permits.leave(&self.parker);
                     if woken == Woken::Progress {
                         self.reserve_permit();
@@ -254,6 +256,7 @@ impl<I, T, E> Core<I, T, E> {
     fn sleep(
         &self,
         deadline: Option<Instant>,
+        wants_more: bool,
         outlook: impl Fn(&mut State<I, T, E>) -> Option<Woken>,
     ) -> Woken {
         let mut state = self.state.lock();
@@ -263,10 +266,12 @@ impl<I, T, E> Core<I, T, E> {
             self.set_awaited(false);
             return woken;
         }
+        state.wants_more = wants_more;
         drop(state);
         let in_time = self.parker.park(deadline);
         let mut state = self.state.lock();
         self.set_awaited(false);
+        state.wants_more = false;
         match outlook(&mut state) {
             Some(woken) => woken,
             None if in_time => Woken::Progress,

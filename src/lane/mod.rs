@@ -118,6 +118,8 @@ struct State<I, T, E> {
     /// When the timer looks at what is parked and watched.
     armed: BTreeSet<Nanos>,
     next_index: usize,
+    /// The iterator sleeps, and is to be woken for a hungry worker: it has inputs, and room for them.
+    wants_more: bool,
     senders: usize,
     /// Senders that wait for room.
     blocked: VecDeque<Arc<Parker>>,
@@ -161,6 +163,7 @@ impl<I, T, E> Core<I, T, E> {
             away: 0,
             armed: BTreeSet::new(),
             next_index: 0,
+            wants_more: false,
             senders: 0,
             blocked: VecDeque::new(),
             reserved: 0,

@@ -166,8 +166,7 @@ impl<I, T, E> Core<I, T, E> {
             false => state.away -= 1,
         }
         if state.queued.is_empty() {
-            // ORDERING: a hint, set and cleared under the lock.
-            self.hints.hungry.store(true, Ordering::Relaxed);
+            self.note_hunger(&state);
         }
         self.put_without_token(state, ran, now)
     }
@@ -210,13 +209,21 @@ impl<I, T, E> Core<I, T, E> {
         let held_back = matches!(state.gate, Gate::Ended(_));
         let Some(job) = (!held_back).then(|| state.queued.pop_front()).flatten() else {
             state.tokens -= 1;
-            // ORDERING: a hint, set and cleared under the lock.
-            self.hints.hungry.store(true, Ordering::Relaxed);
+            self.note_hunger(state);
             return None;
         };
         state.running += 1;
         state.retries += u64::from(job.is_retry());
         Some(job)
+    }
+
+    /// A worker has run out of jobs.
+    fn note_hunger(&self, state: &State<I, T, E>) {
+        // ORDERING: a hint, set and cleared under the lock.
+        self.hints.hungry.store(true, Ordering::Relaxed);
+        if state.wants_more {
+            self.wake_iterator();
+        }
     }
 
     /// Puts a job away that has been run. `now` is there if the clock was read after it.

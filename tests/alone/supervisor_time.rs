@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::common::{at_best, eventually, gate, ms, stay, thread_status};
+use crate::common::{at_best, eventually, gate, is_asleep, ms, stay, thread_status};
 use retry_pool::{Attempt, ChildOptions, ChildState, Jitter, RetryPolicy, Supervisor};
 
 fn state(supervisor: &Supervisor, name: &str) -> ChildState {
@@ -302,6 +302,7 @@ fn an_idle_supervisor_sleeps() {
             .parse::<u64>()
             .unwrap()
     };
+    eventually("nothing to do", || is_asleep("idle-super"));
     std::thread::sleep(ms(50));
     let before = switches();
     std::thread::sleep(ms(300));

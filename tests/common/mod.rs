@@ -154,6 +154,11 @@ pub(crate) fn thread_status(prefix: &str) -> Option<String> {
     std::fs::read_to_string(path.join("status")).ok()
 }
 
+/// Does the thread whose name begins so sleep?
+pub(crate) fn is_asleep(prefix: &str) -> bool {
+    thread_status(prefix).is_some_and(|status| status.contains("State:\tS"))
+}
+
 /// A number that the system tells of the process: that of threads, or a size in KiB.
 pub(crate) fn status(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Barrier};
 
-use crate::common::{eventually, gate, ms, pool, thread_status};
+use crate::common::{eventually, gate, is_asleep, ms, pool};
 use retry_pool::{Attempt, RetryPool};
 
 #[test]
@@ -154,9 +154,7 @@ fn a_blocked_sender_goes_on_when_a_quarter_of_the_window_is_delivered() {
     let (tell, told) = mpsc::channel();
     let producer = std::thread::Builder::new().name("producer".to_owned());
     let producer = producer.spawn(move || tell.send(sender.send(8)).unwrap());
-    eventually("blocked", || {
-        thread_status("producer").is_some_and(|status| status.contains("State:\tS"))
-    });
+    eventually("blocked", || is_asleep("producer"));
     assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty));
     for _ in 0..3 {
         assert!(completed.next().is_some());
