@@ -173,7 +173,9 @@ where
             if !self.ready.is_empty() {
                 return Ok(());
             }
-            let wants_more = self.has_more() && self.held < self.lane.core.setup.window;
+            // A refill that this call's deadline has ended goes on at the next call.
+            let wants_more =
+                self.has_more() && self.held < self.lane.core.setup.window && !self.cut_short;
             match self.lane.core.wait(deadline, self.starved, wants_more) {
                 Woken::End if !self.has_more() => return Ok(()),
                 Woken::End | Woken::Progress => {}
@@ -213,20 +215,23 @@ where
         held <= (window - window / 4).max(threads.min(window - 1))
     }
 
-    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, with a permit that was waited for,
-    /// as soon as there is nothing to deliver and nothing to work on, or where the last refill had no more time.
+    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
+    /// to deliver, if there is nothing to work on or the last refill had no more time.
     fn visit(&mut self, deadline: Option<Instant>) {
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
         }
         let starved = self.starved;
-        let seen = self.collect();
+        let mut seen = self.collect();
         if !seen.open {
             self.cut_off();
             return;
         }
-        // A permit that is kept for this batch is kept from all others.
-        let low = self.is_low(self.held) || starved;
+        if starved {
+            // A permit that was waited for is kept from all others until it is used.
+            seen = self.hand_over(self.crew.clock.now());
+        }
+        let low = self.is_low(self.held);
         let idle = self.ready.is_empty() && (self.cut_short || self.lane.core.is_hungry());
         if seen.room == 0 || !self.has_more() || !(low || idle) {
             return;
@@ -277,8 +282,9 @@ where
             if late && self.ready.is_empty() && !seen.ready {
                 seen.ready = self.lane.core.gather();
             }
-            self.cut_short = now >= deadline && seen.room > 0;
-            if now >= deadline || (late && (seen.ready || !self.ready.is_empty())) {
+            let over = now >= deadline || (late && (seen.ready || !self.ready.is_empty()));
+            self.cut_short = over && seen.room > 0;
+            if over {
                 break;
             }
         }
@@ -365,6 +371,9 @@ where
     /// Adds inputs as [`add`](AsCompleted::add) does.
     fn extend<A: IntoIterator<Item = It::Item>>(&mut self, inputs: A) {
         self.added.extend(inputs);
+        if self.added.is_empty() {
+            return;
+        }
         let mut room = self.collect().room;
         while room > 0 && !self.added.is_empty() {
             let bite = self.added.len().min(room);

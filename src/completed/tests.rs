@@ -31,39 +31,95 @@ fn an_input_that_waits_for_a_place_in_its_pool_comes_out_when_that_is_closed() {
 /// Waits until the iteration sleeps.
 fn until_asleep<I, T, E>(core: &Core<I, T, E>) {
     let begun = Instant::now();
-    while !core.is_awaited() && begun.elapsed() < Duration::from_secs(20) {
+    while !core.is_awaited() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not");
         thread::yield_now();
     }
 }
 
 #[test]
-fn an_iteration_that_sleeps_over_a_window_that_is_nearly_full_is_woken_by_a_hungry_worker() {
+fn a_call_that_has_no_time_pulls_one_input_though_the_worker_is_hungry() {
     let pool = RetryPool::with_threads(1);
-    let (release, released) = mpsc::channel::<()>();
-    let held = pool.submit(move || released.recv());
-    let (open, gate) = unbounded::<()>();
-    let job = move |n: &u32| match *n {
+    let pulled = Cell::new(0);
+    let input = std::iter::from_fn(|| {
+        thread::sleep(Duration::from_millis(5));
+        pulled.set(pulled.get() + 1);
+        Some(())
+    });
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+    let batch = pool.batch(input, |()| Err::<(), _>(())).retry(hourly);
+    let mut batch = batch.as_completed();
+    for calls in 1..=8 {
+        assert!(batch.next_timeout(Duration::ZERO).is_err());
+        assert_eq!(pulled.get(), calls);
+    }
+}
+
+/// More than three quarters of a window are parked for an hour or held by `hold`, which `meanwhile` can end once the iteration sleeps; one place
+/// is free, and one input left.
+fn a_place_is_left_while_the_worker_is_held(
+    hold: impl Fn() + Send + Sync,
+    meanwhile: impl FnOnce(&Core<u32, (), ()>) + Send,
+    after: impl FnOnce(),
+) {
+    let (tell, told) = unbounded();
+    let job = |n: &u32| match *n {
         3 | 8 => Ok(()),
-        7 => gate.recv().map_err(drop),
+        7 => {
+            tell.send(()).unwrap();
+            hold();
+            Err(())
+        }
         _ => Err(()),
     };
     let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
-    let batch = pool.batch([8], job).window(8).retry(hourly);
-    let mut batch = batch.as_completed();
-    batch.extend(0..8);
-    release.send(()).unwrap();
-    held.wait().unwrap();
-    assert_eq!(*batch.next().unwrap().input(), 3);
-    // The worker is busy, or will be, and three quarters of the window are taken: a refill can wait.
-    let core = Arc::clone(&batch.lane.core);
-    let next = thread::scope(|scope| {
-        scope.spawn(move || {
-            until_asleep(&core);
-            drop(open);
+    let next = RetryPool::builder().threads(1).scope(|pool| {
+        let (release, released) = unbounded::<()>();
+        let held = pool.submit(move || released.recv());
+        let batch = pool.batch([8], job).window(8).retry(hourly);
+        let mut batch = batch.as_completed();
+        batch.extend(0..8);
+        release.send(()).unwrap();
+        held.wait().unwrap();
+        assert_eq!(*batch.next().unwrap().input(), 3);
+        // The worker is busy, and three quarters of the window are taken: a refill can wait.
+        let core = Arc::clone(&batch.lane.core);
+        let next = thread::scope(|scope| {
+            scope.spawn(move || {
+                told.recv().unwrap();
+                meanwhile(&core);
+            });
+            batch.next_timeout(Duration::from_secs(20))
         });
-        batch.next_timeout(Duration::from_secs(20))
+        after();
+        next.map(|done| *done.unwrap().input())
     });
-    assert_eq!(*next.unwrap().unwrap().input(), 8);
+    assert_eq!(next.unwrap().unwrap(), 8);
+}
+
+#[test]
+fn an_iteration_that_sleeps_over_a_window_that_is_nearly_full_is_woken_by_a_hungry_worker() {
+    let (open, gate) = unbounded::<()>();
+    let hold = move || assert!(gate.recv().is_err());
+    let meanwhile = |core: &_| {
+        until_asleep(core);
+        drop(open);
+    };
+    a_place_is_left_while_the_worker_is_held(hold, meanwhile, || {});
+}
+
+#[test]
+fn an_iteration_that_sleeps_over_a_window_that_is_nearly_full_is_woken_by_a_job_that_waits() {
+    let other = RetryPool::with_threads(1);
+    let (open, gate) = unbounded::<()>();
+    let policy = RetryPolicy::never();
+    let awaited = other.job(move || gate.recv()).retry(policy).submit();
+    let awaited = crate::sync::Mutex::new(Some(awaited));
+    let hold = || {
+        let awaited = awaited.lock().take();
+        assert!(awaited.unwrap().wait().is_err());
+    };
+    a_place_is_left_while_the_worker_is_held(hold, |_| {}, || drop(open));
 }
 
 #[test]

@@ -191,8 +191,14 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     fn visit(&self, state: &mut State<I, T, E>) -> Visit {
+        let room = state.own_room(self.setup.window);
+        if room == 0 {
+            // Others have taken the room that a permit was kept for.
+            let reserved = std::mem::take(&mut state.reserved);
+            self.setup.roster.permits.release(reserved);
+        }
         Visit {
-            room: state.own_room(self.setup.window),
+            room,
             starved: false,
             ready: !state.settled.is_empty(),
             tokens: state.announce(self.setup.threads),

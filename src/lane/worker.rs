@@ -149,6 +149,9 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(pocket) = pocket {
             state.take_back(pocket);
         }
+        if state.queued.is_empty() {
+            self.note_hunger(&state);
+        }
         self.put_without_token(state, ran, now)
     }
 
@@ -188,6 +191,9 @@ impl<I, T, E> Core<I, T, E> {
             state.tokens -= 1;
             state.away += 1;
             state.recall();
+            if state.queued.is_empty() {
+                self.note_hunger(&state);
+            }
             self.wake_iterator();
         }
         let (missing, room) = (
