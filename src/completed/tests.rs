@@ -131,6 +131,9 @@ fn an_iteration_that_has_waited_for_a_place_in_its_pool_takes_it() {
     let (open, gate) = unbounded::<()>();
     let batch = pool.batch(0..9, move |_: &u32| Ok::<_, ()>(gate.recv()));
     let mut batch = batch.window(8).as_completed();
+    assert!(batch.next_timeout(Duration::from_millis(20)).is_err());
+    // It waits for a place after that, too.
+    batch.extend([]);
     let core = Arc::clone(&batch.lane.core);
     let (begun, accepted) = thread::scope(|scope| {
         let accepted = scope.spawn(move || {
