@@ -9,7 +9,7 @@ use crate::clock::{Nanos, deadline_after};
 use crate::completion::Completion;
 use crate::crew::{Crew, SharedLane};
 use crate::error::TimedOut;
-use crate::lane::{Settled, Visit, Woken};
+use crate::lane::{RefillFor, Settled, Visit, Woken};
 use crate::reason::GiveUpReason;
 use crate::report::Progress;
 use crate::sync::Arc;
@@ -173,10 +173,7 @@ where
             if !self.ready.is_empty() {
                 return Ok(());
             }
-            // A refill that this call's deadline has ended goes on at the next call.
-            let wants_more =
-                self.has_more() && self.held < self.lane.core.setup.window && !self.cut_short;
-            match self.lane.core.wait(deadline, self.starved, wants_more) {
+            match self.lane.core.wait(deadline, self.refills_for()) {
                 Woken::End if !self.has_more() => return Ok(()),
                 Woken::End | Woken::Progress => {}
                 Woken::TimedOut => {
@@ -186,6 +183,19 @@ where
                     });
                 }
             }
+        }
+    }
+
+    /// What wakes this call to refill.
+    fn refills_for(&self) -> RefillFor {
+        let room = self.held < self.lane.core.setup.window;
+        if self.starved {
+            RefillFor::Permit
+        } else if self.has_more() && room && !self.cut_short {
+            RefillFor::HungryWorker
+        } else {
+            // A refill that this call's deadline has ended goes on at the next call.
+            RefillFor::Nothing
         }
     }
 

@@ -55,6 +55,49 @@ fn a_call_that_has_no_time_pulls_one_input_though_the_worker_is_hungry() {
     }
 }
 
+#[test]
+fn a_refill_that_something_to_deliver_has_ended_goes_on_though_the_window_is_nearly_full() {
+    let (tell, told) = unbounded();
+    let (open, gate) = unbounded::<()>();
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+    let next = RetryPool::builder().threads(1).scope(|pool| {
+        let (release, released) = unbounded::<()>();
+        let held = pool.submit(move || released.recv());
+        // All are pulled one by one. While the fifteenth is, the first settles; the second runs until the last is pulled.
+        let job = |n: &u32| match *n {
+            1 | 16 => Ok(()),
+            2 => {
+                tell.send(()).unwrap();
+                assert!(gate.recv().is_err());
+                Err(())
+            }
+            _ => Err(()),
+        };
+        let mut open = Some(open);
+        let mut pulled = 0;
+        let input = std::iter::from_fn(|| {
+            thread::sleep(Duration::from_nanos(PATIENCE));
+            pulled += 1;
+            if pulled == 15 {
+                release.send(()).unwrap();
+                told.recv().unwrap();
+            }
+            if pulled == 16 {
+                drop(open.take());
+            }
+            (pulled <= 16).then_some(pulled)
+        });
+        let batch = pool.batch(input, job).window(16).retry(hourly);
+        let mut batch = batch.as_completed();
+        let first = *batch.next().unwrap().input();
+        let second = batch.next_timeout(Duration::from_secs(20));
+        drop(held);
+        (first, second.map(|done| *done.unwrap().input()))
+    });
+    let (first, second) = next.unwrap();
+    assert_eq!((first, second.unwrap()), (1, 16));
+}
+
 /// More than three quarters of a window are parked for an hour or held by `hold`, which `meanwhile` can end once the iteration sleeps; one place
 /// is free, and one input left.
 fn a_place_is_left_while_the_worker_is_held(

@@ -45,6 +45,17 @@ pub(crate) enum Woken {
     TimedOut,
 }
 
+/// What an iterator that sleeps refills for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefillFor {
+    /// It has no inputs, or no room for them.
+    Nothing,
+    /// It has both; what the workers have got is enough until one runs out.
+    HungryWorker,
+    /// It is starved. While it has inputs there is no end.
+    Permit,
+}
+
 impl<I, T, E> Core<I, T, E> {
     // For the iterator.
 
@@ -206,14 +217,12 @@ impl<I, T, E> Core<I, T, E> {
         }
     }
 
-    /// Sleeps until there is something to collect or to announce, or the end has come. A `starved` iterator waits for the pool's permits,
-    /// too: there is no end while it has inputs. One that `wants_more`, since it has inputs and room for them, waits for a hungry worker.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, starved: bool, wants_more: bool) -> Woken {
-        let wants_more = wants_more && !starved;
-        let outlook = |state: &State<I, T, E>| match state.outlook() {
-            Some(Woken::End) if starved && state.gate == Gate::Open => None,
-            None if wants_more && self.is_hungry() => Some(Woken::Progress),
-            outlook => outlook,
+    /// Sleeps until there is something to collect, to announce or to `refill` for, or the end has come.
+    pub(crate) fn wait(&self, deadline: Option<Instant>, refill: RefillFor) -> Woken {
+        let outlook = |state: &State<I, T, E>| match (state.outlook(), refill) {
+            (Some(Woken::End), RefillFor::Permit) if state.gate == Gate::Open => None,
+            (None, RefillFor::HungryWorker) if self.is_hungry() => Some(Woken::Progress),
+            (outlook, _) => outlook,
         };
         let gather_and_look = |state: &mut State<I, T, E>| {
             state.gather_unless_ready();
@@ -226,13 +235,14 @@ impl<I, T, E> Core<I, T, E> {
         }
         // In a job, its own permit is lent for as long as this lasts, so a permit that comes free has to be taken here.
         blocking(|| {
-            if !starved {
+            if refill != RefillFor::Permit {
+                let wants_more = refill == RefillFor::HungryWorker;
                 return self.sleep(deadline, wants_more, gather_and_look);
             }
             let permits = &self.setup.roster.permits;
             while !self.reserve_permit() {
                 if permits.enlist(&self.parker) {
-                    let woken = self.sleep(deadline, wants_more, gather_and_look);
+                    let woken = self.sleep(deadline, false, gather_and_look);
                     permits.leave(&self.parker);
                     if woken == Woken::Progress {
                         self.reserve_permit();

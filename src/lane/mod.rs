@@ -39,7 +39,7 @@ mod setup;
 mod watch;
 mod worker;
 
-pub(crate) use caller::{Tally, Visit, Woken};
+pub(crate) use caller::{RefillFor, Tally, Visit, Woken};
 pub(crate) use entry::{Input, Queued, Settled, SharedInput};
 pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;

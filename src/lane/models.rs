@@ -142,7 +142,7 @@ fn run_batch(workers: usize, window: usize, inputs: u32, slow: bool, sides: &Arc
             } else {
                 "slept or about to"
             });
-            assert_eq!(core.wait(None, false, false), Woken::Progress);
+            assert_eq!(core.wait(None, RefillFor::Nothing), Woken::Progress);
         }
         delivered += ready.len();
         let now = ready.drain(..).map(|settled| *settled.input.get());

@@ -207,6 +207,29 @@ fn a_resubmitted_job_asks_the_workers_for_a_token_if_one_is_missing() {
 }
 
 #[test]
+fn a_permit_that_waits_for_an_input_is_given_back_when_others_have_taken_the_room() {
+    let core = Numbers::new(Setup {
+        roster: Arc::new(Roster::new(1, 1, Permits::new(Some(2)))),
+        window: 1,
+        ..setup()
+    });
+    core.add(1);
+    core.run_all();
+    let permits = &core.setup.roster.permits;
+    // As its worker does.
+    permits.release(1);
+    let done = core.collect_all().pop_front().unwrap();
+    assert!(core.collect_all().is_empty());
+    assert_eq!(core.wait(Some(now()), RefillFor::Permit), Woken::Progress);
+    assert_eq!(permits.try_acquire(2), 1);
+    permits.release(1);
+    assert!(core.resubmit(done).is_ok());
+    assert_eq!(permits.try_acquire(1), 0);
+    assert!(core.collect_all().is_empty());
+    assert_eq!(permits.try_acquire(2), 1);
+}
+
+#[test]
 fn a_success_in_a_pocket_is_brought_to_an_iterator_that_sleeps_or_gathered_by_one_that_looks() {
     let core = Numbers::new(setup());
     core.add(9);
