@@ -220,7 +220,8 @@ impl RetryBudget {
         let mut ledger = self.shared.ledger.lock();
         ledger.advance(self.shared.settings.part_at(now));
         if ledger.part - part < SLOTS as u64 {
-            ledger.slots[(part % SLOTS as u64) as usize] += RETRY;
+            let slot = &mut ledger.slots[(part % SLOTS as u64) as usize];
+            *slot = slot.saturating_add(RETRY);
         }
     }
 }
@@ -369,7 +370,10 @@ mod tests {
             .window(Duration::MAX)
             .ratio(f64::MAX);
         let clone = budget.clone();
+        let charge = budget.charge_at(Nanos::MAX).unwrap();
         (0..3).for_each(|_| clone.deposit_at(Nanos::MAX));
+        budget.refund_at(charge.part, Nanos::MAX);
+        charge.spend();
         assert!(budget.charge_at(Nanos::MAX).is_some());
         assert!(budget.available_at(0) > 0);
         assert_eq!(

@@ -12,7 +12,7 @@ use crate::error::TimedOut;
 use crate::lane::{RefillFor, Settled, Visit, Woken};
 use crate::reason::GiveUpReason;
 use crate::report::Progress;
-use crate::sync::Arc;
+use crate::sync::{Arc, now};
 use crate::token::BatchLane;
 use crate::unwind;
 
@@ -57,8 +57,8 @@ pub struct AsCompleted<'p, It: Iterator, F, T, E> {
     held: usize,
     /// There is something to admit, and the pool is full.
     starved: bool,
-    /// The last refill had no more time.
-    cut_short: bool,
+    /// The last refill has neither filled the window nor had to: it goes on when there is nothing to deliver.
+    refilling: bool,
     bite: usize,
 }
 
@@ -88,7 +88,7 @@ where
             since_visit: 0,
             held: 0,
             starved: false,
-            cut_short: false,
+            refilling: false,
             bite: 1,
         }
     }
@@ -116,7 +116,8 @@ where
     }
 
     /// The next job to settle, but not waiting longer than `timeout`; `Ok(None)` at the end of the batch. Time spent in the
-    /// input's own `next()` cannot be cut short. In a job, a spare worker takes the place of the one that waits.
+    /// input's own `next()` cannot be cut short: a call without time left pulls one input all the same if the window has room, or up to 16 if
+    /// the last ones came quickly. In a job, a spare worker takes the place of the one that waits.
     ///
     /// # Errors
     /// [`TimedOut`] with the number of jobs that are unfinished. The batch goes on; the next call may find them.
@@ -132,7 +133,7 @@ where
     /// iteration; those that run may finish, but are not retried; nothing more is pulled or resubmitted.
     pub fn cancel(&mut self) {
         self.lane.core.end(&self.crew, GiveUpReason::Cancelled);
-        self.visit(None);
+        self.visit(None, false);
     }
 
     /// The index of the job that failed first, if any has: with [`fail_fast`](crate::Batch::fail_fast), why the batch stopped.
@@ -166,23 +167,31 @@ where
 
     /// Waits until there is something to deliver, or the end has come.
     fn advance(&mut self, deadline: Option<Instant>) -> Result<(), TimedOut> {
+        // Without any time left it pulls once, so that every call gets on.
+        let mut in_time = true;
         loop {
             if self.wants_visit() {
-                self.visit(deadline);
+                self.visit(deadline, in_time);
             }
             if !self.ready.is_empty() {
                 return Ok(());
             }
-            match self.lane.core.wait(deadline, self.refills_for()) {
+            let refill_for = match in_time {
+                true => self.refills_for(),
+                false => RefillFor::Nothing,
+            };
+            match self.lane.core.wait(deadline, refill_for) {
                 Woken::End if !self.has_more() => return Ok(()),
-                Woken::End | Woken::Progress => {}
-                Woken::TimedOut => {
+                Woken::Progress => {}
+                Woken::End if in_time => {}
+                Woken::End | Woken::TimedOut => {
                     let unfinished = self.progress().undelivered();
                     return Err(TimedOut {
                         unfinished: usize::try_from(unfinished).unwrap_or(usize::MAX),
                     });
                 }
             }
+            in_time = deadline.is_none_or(|deadline| now() < deadline);
         }
     }
 
@@ -191,7 +200,7 @@ where
         let room = self.held < self.lane.core.setup.window;
         if self.starved {
             RefillFor::Permit
-        } else if self.has_more() && room && !self.cut_short {
+        } else if self.has_more() && room && !self.refilling {
             RefillFor::HungryWorker
         } else {
             // A refill that this call's deadline has ended goes on at the next call.
@@ -225,25 +234,24 @@ where
         held <= (window - window / 4).max(threads.min(window - 1))
     }
 
-    /// Goes to the lane: collects, reports what was delivered, and refills: from the low-water mark on, or as soon as there is nothing
-    /// to deliver, if there is nothing to work on or the last refill had no more time.
-    fn visit(&mut self, deadline: Option<Instant>) {
+    /// Goes to the lane: collects, reports what was delivered, and, if it `may_pull`, refills: from the low-water mark on, or as soon as
+    /// there is nothing to deliver, if there is nothing to work on or the last refill is unfinished.
+    fn visit(&mut self, deadline: Option<Instant>, may_pull: bool) {
         if let Some(reason) = self.lane.core.setup.token.reason() {
             self.lane.core.end(&self.crew, reason);
         }
-        let starved = self.starved;
         let mut seen = self.collect();
         if !seen.open {
             self.cut_off();
             return;
         }
-        if starved {
+        if self.starved {
             // A permit that was waited for is kept from all others until it is used.
             seen = self.hand_over(self.crew.clock.now());
         }
         let low = self.is_low(self.held);
-        let idle = self.ready.is_empty() && (self.cut_short || self.lane.core.is_hungry());
-        if seen.room == 0 || !self.has_more() || !(low || idle) {
+        let idle = self.ready.is_empty() && (self.refilling || seen.hungry);
+        if !may_pull || seen.room == 0 || !self.has_more() || !(low || idle) {
             return;
         }
         // What lies in a pocket, or settled during the refill, is delivered before more is pulled.
@@ -265,7 +273,6 @@ where
 
     fn note(&mut self, seen: &Visit) {
         self.held = self.lane.core.setup.window - seen.room;
-        self.starved = seen.starved;
         if seen.tokens > 0 {
             let lane: SharedLane<'p> = Arc::clone(&self.lane) as _;
             self.crew.push_tokens(&lane, seen.tokens);
@@ -278,6 +285,7 @@ where
         let begun = self.crew.clock.now();
         let deadline = deadline.map_or(Nanos::MAX, |deadline| self.crew.clock.at(deadline));
         let mut before = begun;
+        self.refilling = true;
         while seen.room > 0 && seen.open && !seen.starved && self.has_more() {
             self.pull(self.bite.min(seen.room));
             let now = self.crew.clock.now();
@@ -292,9 +300,7 @@ where
             if late && self.ready.is_empty() && !seen.ready {
                 seen.ready = self.lane.core.gather();
             }
-            let over = now >= deadline || (late && (seen.ready || !self.ready.is_empty()));
-            self.cut_short = over && seen.room > 0;
-            if over {
+            if now >= deadline || (late && (seen.ready || !self.ready.is_empty())) {
                 break;
             }
         }
@@ -318,6 +324,8 @@ where
 
     fn hand_over(&mut self, now: Nanos) -> Visit {
         let seen = self.lane.core.admit(&mut self.pulled, now);
+        self.starved = seen.starved;
+        self.refilling = seen.room > 0 && (self.refilling || seen.hungry);
         self.note(&seen);
         if !seen.open {
             self.cut_off();
@@ -327,6 +335,7 @@ where
 
     /// The batch takes no more: the rest of the input is left, what was taken from it or added comes out as given up.
     fn cut_off(&mut self) {
+        self.starved = false;
         let input = self.input.take();
         self.input_cut |= input.is_some();
         let refused = self.pulled.drain(..).chain(self.added.drain(..));
@@ -381,9 +390,6 @@ where
     /// Adds inputs as [`add`](AsCompleted::add) does.
     fn extend<A: IntoIterator<Item = It::Item>>(&mut self, inputs: A) {
         self.added.extend(inputs);
-        if self.added.is_empty() {
-            return;
-        }
         let mut room = self.collect().room;
         while room > 0 && !self.added.is_empty() {
             let bite = self.added.len().min(room);

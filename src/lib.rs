@@ -113,7 +113,8 @@
 //!
 //! - A thread cannot be killed: an attempt that never returns keeps its thread, even where the pool goes on without it.
 //! - A job that blocks elsewhere (a lock, a channel, a socket) holds its worker meanwhile; only waits of this crate have a spare. A
-//!   spare that the operating system refuses is a panic in the job that wanted to wait.
+//!   spare that the operating system refuses is a panic in the job that wanted to wait; only the end of a pool, a scope or a supervisor
+//!   is waited for without one.
 //! - A child that was forked and goes on without `exec` has none of the pool's threads: jobs do not run there, and a wait without a
 //!   limit, or dropping the pool, does not end. Jobs may start programs by [`std::process::Command`].
 //! - A job that aborts the process, or two destructors that panic in one value, end the process as everywhere in Rust.

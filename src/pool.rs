@@ -13,7 +13,7 @@ use crate::error::{BuildError, TrySubmitError};
 use crate::handle::JobHandle;
 use crate::periodic::Periodic;
 use crate::reason::GiveUpReason;
-use crate::roster::{Recruiter, Role, blocking};
+use crate::roster::{Recruiter, Role, blocking_for_the_end};
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
@@ -180,7 +180,7 @@ impl RetryPool {
     /// let clock = pool.every(Duration::from_millis(5), move || drop(sender.send(())));
     /// assert_eq!(ticks.iter().take(3).count(), 3);
     /// clock.stop();
-    /// assert!(ticks.iter().count() <= 1); // The function is dropped, and with it the sender.
+    /// ticks.iter().for_each(drop); // That ends, since the function is dropped, and with it the sender.
     /// ```
     pub fn every(&self, period: Duration, function: impl Fn() + Send + 'static) -> Periodic {
         Periodic::start(&self.crew, period, function)
@@ -234,7 +234,8 @@ impl RetryPool {
     }
 
     /// As [`shutdown`](Self::shutdown), but waits no longer than `timeout`. Then jobs that are queued or parked settle as
-    /// [`Shutdown`](GiveUpReason::Shutdown); threads whose job still runs are left behind and end after it.
+    /// [`Shutdown`](GiveUpReason::Shutdown); threads whose job still runs are left behind and end after it. If all jobs have ended in time,
+    /// the threads are joined, however long the destructors of their thread-local values take.
     ///
     /// ```
     /// use std::time::Duration;
@@ -262,7 +263,7 @@ impl RetryPool {
         self.crew.close();
         if !self.crew.is_inside() {
             // Maybe on a worker of another pool.
-            blocking(|| {
+            blocking_for_the_end(|| {
                 if !self.crew.wait_until_stopped(deadline) {
                     self.crew.stop_now();
                 }
@@ -290,7 +291,8 @@ impl Threads {
         handles.push(thread);
     }
 
-    /// Joins the threads, but leaves those behind that still run a job. No thread is waited for here, so the lock is short.
+    /// Joins the threads, but leaves those behind that still run a job. The others have nothing to do any more but the destructors of
+    /// thread-local values.
     fn join(&self, all_ended: bool, stuck: &[ThreadId]) {
         for thread in self.handles.lock().drain(..) {
             let ended = all_ended && !stuck.contains(&thread.thread().id());

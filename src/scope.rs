@@ -15,7 +15,7 @@ use crate::builder::{Outfit, RetryPoolBuilder};
 use crate::crew::Crew;
 use crate::error::{BuildError, TrySubmitError};
 use crate::handle::ScopedHandle;
-use crate::roster::{Post, Recruiter, Role, blocking};
+use crate::roster::{Post, Recruiter, Role, blocking_for_the_end};
 use crate::single::Job;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex, Receiver, Sender, thread, unbounded};
@@ -124,7 +124,7 @@ impl RetryPoolBuilder {
                 *pool.crew.lock() = Some(Arc::clone(&crew));
                 unwind::catch(|| f(pool))
             });
-            blocking(|| {
+            blocking_for_the_end(|| {
                 crew.close();
                 if !matches!(&result, Ok(Ok(_))) {
                     crew.stop_now();

@@ -98,6 +98,153 @@ fn a_refill_that_something_to_deliver_has_ended_goes_on_though_the_window_is_nea
     assert_eq!((first, second.unwrap()), (1, 16));
 }
 
+/// Both workers have left the batches that they have worked for.
+fn meet(pool: &RetryPool) {
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let jobs = [0; 2].map(|_| {
+        let both = Arc::clone(&both);
+        pool.submit(move || Ok::<_, ()>(both.wait().is_leader()))
+    });
+    assert!(jobs.into_iter().all(|job| job.wait().is_ok()));
+}
+
+#[test]
+fn an_input_that_is_added_leaves_the_other_idle_workers_to_be_fed() {
+    let pool = RetryPool::with_threads(2);
+    let (open, gate) = unbounded::<()>();
+    let job = move |n: &u32| match *n {
+        3 | 5 | 9 => Ok(()),
+        8 => gate.recv().map_err(drop),
+        _ => Err(()),
+    };
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+    let mut batch = pool.batch([9], job).window(8).retry(hourly).as_completed();
+    batch.extend(0..8);
+    meet(&pool);
+    let first: Vec<u32> = batch.by_ref().take(2).map(|done| *done.input()).collect();
+    assert_eq!(first, [3, 5]);
+    // Six are parked, both workers are idle, and this gives work to one.
+    batch.extend([8]);
+    let next = batch.next_timeout(Duration::from_secs(20));
+    drop(open);
+    assert_eq!(*next.unwrap().unwrap().input(), 9);
+}
+
+#[test]
+fn a_refill_that_the_input_has_ended_by_a_panic_goes_on() {
+    let pool = RetryPool::with_threads(2);
+    let (open, gate) = unbounded::<()>();
+    let job = move |n: &u32| match *n {
+        14 => gate.recv().map_err(drop),
+        16 => Ok(()),
+        _ => Err(()),
+    };
+    let mut n = 13;
+    let input = std::iter::from_fn(move || {
+        n += 1;
+        assert_ne!(n, 15, "on purpose");
+        Some(n)
+    });
+    let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+    let batch = pool.batch(input, job).window(16).retry(hourly);
+    let mut batch = batch.as_completed();
+    batch.extend(0..13);
+    meet(&pool);
+    assert!(unwind::catch(|| batch.next()).is_err());
+    // One worker is idle; the window is nearly full.
+    let next = batch.next_timeout(Duration::from_secs(20));
+    drop(open);
+    assert_eq!(*next.unwrap().unwrap().input(), 16);
+}
+
+#[test]
+fn a_refill_that_found_the_pool_full_still_waits_for_a_place_after_a_delivery() {
+    let pool = RetryPool::builder().threads(2).capacity(16);
+    let pool = pool.build().unwrap();
+    // The workers are kept away, and the test does as they would.
+    let (open, gate) = unbounded::<()>();
+    let held = [0; 2].map(|_| {
+        let gate = gate.clone();
+        pool.job(move || gate.recv())
+            .retry(RetryPolicy::never())
+            .submit()
+    });
+    let settle_the_last: Cell<Option<Box<dyn FnOnce()>>> = Cell::default();
+    let input = std::iter::from_fn(|| settle_the_last.take().map(|settle| (settle(), 14).1));
+    let mut batch = pool
+        .batch(input, |n| Ok::<u32, ()>(*n))
+        .window(16)
+        .as_completed();
+    batch.extend(0..14);
+    let core = Arc::clone(&batch.lane.core);
+    let turn = Turn {
+        pocket: None,
+        tiny: false,
+        over: false,
+        time: 0,
+    };
+    // One worker runs the last job; the other one's fail, and then there is nothing left for it.
+    let (mut next, _) = core.begin(0).unwrap();
+    let mut last = None;
+    loop {
+        if next.index == 12 {
+            last = core.begin(0).map(|(job, _)| job);
+        }
+        match core.exchange(Ran::Park(Nanos::MAX, next), None, &turn).0 {
+            After::Job(job) => next = job,
+            _ => break,
+        }
+    }
+    let last = last.unwrap();
+    assert!(core.is_hungry());
+    let (lane, crew) = (Arc::clone(&core), Arc::clone(&batch.crew));
+    settle_the_last.set(Some(Box::new(move || {
+        crew.callers().succeeded.add(1);
+        crew.roster.permits.release(1);
+        lane.exchange(Ran::Settled(last.succeed(13)), None, &turn);
+        // Somebody else is first.
+        assert_eq!(crew.roster.permits.try_acquire(1), 1);
+    })));
+    assert_eq!(batch.next().map(|done| done.index()), Some(13));
+    let permits = &Arc::clone(&batch.crew).roster.permits;
+    let (next, accepted) = thread::scope(|scope| {
+        let accepted = scope.spawn(|| {
+            until_asleep(&core);
+            permits.release(1);
+            let begun = Instant::now();
+            while core.counts.accepted.get() == 14 && begun.elapsed() < Duration::from_secs(20) {
+                thread::yield_now();
+            }
+            let accepted = core.counts.accepted.get();
+            drop(open);
+            accepted
+        });
+        let next = batch.next_timeout(Duration::from_secs(30));
+        (next.unwrap().unwrap().index(), accepted.join().unwrap())
+    });
+    assert_eq!((next, accepted), (14, 15));
+    assert!(held.into_iter().all(|job| job.wait().is_err()));
+}
+
+#[test]
+fn a_call_in_a_job_that_has_no_time_pulls_one_input_though_the_job_lends_its_place() {
+    let pool = RetryPool::builder().threads(1).capacity(1);
+    let pool = Arc::new(pool.build().unwrap());
+    let inner = Arc::clone(&pool);
+    let job = pool.submit(move || {
+        let pulled = Cell::new(0);
+        let input = std::iter::from_fn(|| {
+            pulled.set(pulled.get() + 1);
+            Some(())
+        });
+        let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
+        let batch = inner.batch(input, |()| Err::<(), _>(())).retry(hourly);
+        let timed_out = batch.as_completed().next_timeout(Duration::ZERO).is_err();
+        Ok::<_, ()>((timed_out, pulled.get()))
+    });
+    assert_eq!(job.wait().unwrap(), (true, 1));
+}
+
 /// More than three quarters of a window are parked for an hour or held by `hold`, which `meanwhile` can end once the iteration sleeps; one place
 /// is free, and one input left.
 fn a_place_is_left_while_the_worker_is_held(

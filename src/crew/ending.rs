@@ -89,10 +89,14 @@ impl<'p> Crew<'p> {
         fence(Ordering::SeqCst);
     }
 
+    pub(super) fn cancelled_before(&self) -> Nanos {
+        // ORDERING: SeqCst: see the module's text.
+        self.cancelled_before.load(Ordering::SeqCst)
+    }
+
     /// To be asked by who has begun a job that was accepted at this time: is it cancelled?
     pub(crate) fn has_cancelled(&self, accepted: Nanos) -> Option<GiveUpReason> {
-        // ORDERING: SeqCst: see the module's text.
-        match self.cancelled_before.load(Ordering::SeqCst) {
+        match self.cancelled_before() {
             Nanos::MAX => Some(GiveUpReason::Shutdown),
             before if accepted < before => Some(GiveUpReason::Cancelled),
             _ => None,

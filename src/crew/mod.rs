@@ -23,7 +23,8 @@
 //! who stops the pool sets the phase, then (fence) sweeps. The timer and the batches decide the same under their locks.
 //!
 //! *Begin against cancel.* [`Crew::cancel_all`] and [`Crew::stop_now`] move the time before which jobs are cancelled, then (fence)
-//! tell what runs; a worker begins a job, then (fence) looks at that time. So no job slips through between queue and worker.
+//! tell what runs; a worker begins a job, then (fence) looks at that time. So no job slips through between queue and worker. Nor between
+//! worker, timer and queue: who puts a job down looks (fence) at that time after it.
 
 mod admission;
 mod ending;
@@ -349,9 +350,14 @@ impl<'p> Crew<'p> {
             Ok(dead) => unwind::discard_all(dead),
             Err(parked) => self.drop_parked(parked),
         }
-        let Some(job) = job else { return };
+        if let Some(job) = job {
+            self.end_if_over(job);
+        }
+    }
+
+    /// Ends a job that was cancelled between its worker and the timer, or the queue, where nobody has found it.
+    fn end_if_over(&self, job: SharedWork<'p>) {
         fence(Ordering::SeqCst);
-        // It was cancelled between its worker and the timer, say.
         if let Some(reason) = job.is_over(self) {
             job.give_up(self, reason);
         }

@@ -41,7 +41,11 @@ impl<'p> Crew<'p> {
             };
             match next {
                 Next::Done => unwind::discard(work),
-                Next::Requeue(place) => self.push_at(place, work),
+                Next::Requeue(place) => {
+                    let job = Arc::clone(&work);
+                    self.push_at(place, work);
+                    self.end_if_over(job);
+                }
                 Next::ParkUntil(due, place) => self.park(due, Parked::Job(work, place)),
                 Next::Abandoned => {
                     unwind::discard(work);
@@ -149,7 +153,7 @@ impl<'p> Crew<'p> {
         };
         let over = || self.roster.is_deserted();
         self.timer.run(over, |parked, now| match parked {
-            Parked::Job(work, place) => self.push_when_due(place, work),
+            Parked::Job(work, place) => self.push_job_when_due(place, work),
             Parked::Attempt(watch) => {
                 let watch = watch.upgrade();
                 let work = watch.as_ref().and_then(|watch| watch.work.upgrade());
@@ -199,6 +203,25 @@ impl<'p> Crew<'p> {
                 }
             }
         });
+    }
+
+    /// Pushes a job that has come due; one that was cancelled between the timer and the queue is ended by a worker at once.
+    fn push_job_when_due(&self, place: Requeue, job: SharedWork<'p>) {
+        let cancelled_before = self.cancelled_before();
+        if job.is_over(self).is_some() {
+            return self.push_urgent(job);
+        }
+        // No reference is kept that may turn out to be the last one.
+        let weak = Arc::downgrade(&job);
+        self.push_when_due(place, job);
+        if self.cancelled_before() == cancelled_before {
+            return;
+        }
+        match weak.upgrade() {
+            Some(job) if job.is_over(self).is_some() => self.push_urgent(job),
+            Some(job) => self.bury(job),
+            None => {}
+        }
     }
 
     /// The attempt that this worker runs has taken too long.

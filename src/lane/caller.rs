@@ -19,6 +19,8 @@ pub(crate) struct Visit {
     pub(crate) room: usize,
     /// There is room in the window, but not in the pool.
     pub(crate) starved: bool,
+    /// A worker has run out of jobs since jobs were last admitted.
+    pub(crate) hungry: bool,
     /// Something has settled that the iterator has not collected.
     pub(crate) ready: bool,
     /// Tokens to announce.
@@ -50,7 +52,7 @@ pub(crate) enum Woken {
 pub(crate) enum RefillFor {
     /// It has no inputs, or no room for them.
     Nothing,
-    /// It has both; what the workers have got is enough until one runs out.
+    /// It has both, and is not at it: what the workers have got is enough until one runs out.
     HungryWorker,
     /// It is starved. While it has inputs there is no end.
     Permit,
@@ -59,7 +61,7 @@ pub(crate) enum RefillFor {
 impl<I, T, E> Core<I, T, E> {
     // For the iterator.
 
-    /// Has a worker run out of jobs since the last refill?
+    /// Has a worker run out of jobs since some were last admitted?
     pub(crate) fn is_hungry(&self) -> bool {
         // ORDERING: a hint; the visit that follows takes the lock.
         self.hints.hungry.load(Ordering::Relaxed)
@@ -106,9 +108,10 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
         let mut starved = false;
+        let hungry = self.is_hungry();
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
-            if self.is_hungry() {
+            if hungry {
                 self.hints.hungry.store(false, Ordering::Relaxed);
             }
             // Senders may have taken the room that the iterator saw.
@@ -127,6 +130,7 @@ impl<I, T, E> Core<I, T, E> {
         }
         Visit {
             starved,
+            hungry,
             ..self.visit(&mut state)
         }
     }
@@ -211,6 +215,7 @@ impl<I, T, E> Core<I, T, E> {
         Visit {
             room,
             starved: false,
+            hungry: self.is_hungry(),
             ready: !state.settled.is_empty(),
             tokens: state.announce(self.setup.threads),
             open: state.gate == Gate::Open,

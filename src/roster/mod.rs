@@ -21,7 +21,7 @@ mod post;
 
 use std::io;
 
-pub(crate) use post::{Post, blocking, current_post, is_on};
+pub(crate) use post::{Post, blocking, blocking_for_the_end, current_post, is_on};
 
 use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;

@@ -61,7 +61,14 @@ pub(crate) fn current_post() -> Option<Arc<Post>> {
 /// If the spare cannot be started: that panic ends the attempt that wanted to wait.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
     let post = current_post();
-    let _away = post.as_ref().map(|post| post.step_away());
+    let _away = post.as_ref().map(|post| post.step_away(true));
+    wait()
+}
+
+/// As [`blocking`], for ends that must not fail, since they come in destructors, too: where no spare is to be had, none works.
+pub(crate) fn blocking_for_the_end<R>(wait: impl FnOnce() -> R) -> R {
+    let post = current_post();
+    let _away = post.as_ref().map(|post| post.step_away(false));
     wait()
 }
 
@@ -219,7 +226,7 @@ impl Post {
         self.stuck.store(stuck, Ordering::Release);
     }
 
-    fn step_away(&self) -> Away<'_> {
+    fn step_away(&self, needs_spare: bool) -> Away<'_> {
         let mut away = Away {
             post: self,
             nested: false,
@@ -245,6 +252,7 @@ impl Post {
         };
         if replace
             && let Err(error) = self.roster.recruit(Role::Spare)
+            && needs_spare
             && !self.roster.is_stopped()
         {
             drop(away);

@@ -164,6 +164,9 @@ fn who_waits_for_other_jobs_panics_where_no_spare_is_to_be_had() {
     let waited = unwind::catch(|| blocking(|| ()));
     assert!(waited.is_err());
     assert_eq!(roster.lock().available, 1);
+    // Who waits for an end waits all the same.
+    blocking_for_the_end(|| assert_eq!(roster.lock().available, 0));
+    assert_eq!(roster.lock().available, 1);
     // A pool that has stopped needs none.
     roster.stop();
     blocking(|| assert_eq!(roster.lock().available, 0));

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::clock::deadline_after;
 use crate::error::SupervisorError;
-use crate::roster::blocking;
+use crate::roster::{blocking, blocking_for_the_end};
 use crate::sync::Arc;
 use slot::{Slot, Wish};
 use thread::{Shared, since};
@@ -230,10 +230,7 @@ impl Supervisor {
     /// `grace`, when whoever is left is told at once; children that run on then are named in the report, and left to themselves.
     ///
     /// May be repeated, and called by several threads at once: the earliest end holds. On a thread of this supervisor it returns
-    /// without waiting. In a job of a pool, a spare worker takes the place of the one that waits.
-    ///
-    /// # Panics
-    /// In a job, if the operating system refuses the spare thread.
+    /// without waiting. In a job of a pool, a spare worker takes the place of the one that waits, if the operating system grants it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -257,7 +254,7 @@ impl Supervisor {
         };
         drop(wards);
         if !shared.is_inside() {
-            blocking(|| shared.wait(deadline, |state| state.over));
+            blocking_for_the_end(|| shared.wait(deadline, |state| state.over));
         }
         let state = shared.lock();
         let running = state.slots.iter().filter(|slot| slot.is_running());

@@ -4,11 +4,11 @@
 
 use std::error::Error;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::common::{eventually, status};
-use retry_pool::{AttemptError, BuildError, RetryPool, RetryPoolBuilder};
+use retry_pool::{AttemptError, BuildError, RetryPolicy, RetryPool, RetryPoolBuilder};
 
 const WORKERS: usize = 6;
 
@@ -101,21 +101,57 @@ fn a_refused_spare_ends_the_wait_and_not_the_pool() {
     assert_eq!(stats.accepted(), stats.succeeded() + stats.gave_up());
 }
 
+/// A pool for jobs that borrow, in a job: its workers are refused, and so is the spare that would work while that pool ends.
+fn a_scope_in_a_job_ends_though_all_threads_are_refused() {
+    let pool = RetryPool::builder().threads(1).stack_size(STACK);
+    let pool = pool.build().unwrap();
+    // For the thread that starts the others.
+    limit(Some(status("VmSize:") * 1_024 + 8 * MIB));
+    let scoped = pool.submit(|| {
+        let started = builder().scope(|_| ());
+        Ok::<_, ()>(matches!(started, Err(BuildError::Spawn { .. })))
+    });
+    let refused = scoped.wait_timeout(Duration::from_secs(20));
+    limit(None);
+    assert!(refused.unwrap().unwrap());
+}
+
+/// A pool that is dropped by the panic of a job which owns it.
+fn a_pool_ends_in_a_destructor_though_a_spare_is_refused() {
+    let build = || builder().threads(1).build().unwrap();
+    let (pool, owned) = (build(), Mutex::new(Some(build())));
+    let job = pool.job(move || -> Result<(), ()> {
+        let owned = owned.lock().unwrap().take().unwrap();
+        panic!("{:?} is dropped", owned.stats())
+    });
+    leave_room_for(0);
+    let give_up = job.retry(RetryPolicy::never()).submit().wait().unwrap_err();
+    limit(None);
+    let Some(AttemptError::Panicked(panic)) = give_up.last_error() else {
+        panic!("{give_up:?}")
+    };
+    assert!(panic.message().ends_with("is dropped"));
+}
+
 #[test]
 fn a_thread_that_the_system_refuses_leaves_none_behind() {
     const INNER: &str = "RETRY_POOL_TEST_REFUSES_THREADS";
     if std::env::var_os(INNER).is_some() {
         build_fails_wherever_a_thread_is_refused();
         a_refused_spare_ends_the_wait_and_not_the_pool();
+        a_scope_in_a_job_ends_though_all_threads_are_refused();
+        a_pool_ends_in_a_destructor_though_a_spare_is_refused();
         return;
     }
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_thread_that_the_system_refuses_leaves_none_behind",
-            "--nocapture",
-        ])
+    let module = module_path!().split_once("::").unwrap().1;
+    let name = format!("{module}::a_thread_that_the_system_refuses_leaves_none_behind");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &name, "--nocapture"])
         .envs([(INNER, "1"), ("MALLOC_ARENA_MAX", "1")])
-        .status();
-    assert!(status.unwrap().success());
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(told.contains("1 passed"), "{told}");
 }

@@ -28,8 +28,9 @@ fn units(time: Duration) -> f64 {
 #[test]
 fn a_retry_never_waits_for_another_job_under_a_policy() {
     let pool = RetryPool::with_threads(2);
-    let mut last = Duration::MAX;
-    let first = at_best(UNIT * 12, || {
+    // How much later than it could: A has 10 units to do, and B has 100.
+    let mut late = (Duration::ZERO, Duration::ZERO);
+    at_best(UNIT * 2, || {
         let begun = Instant::now();
         let order: Vec<(char, Duration)> = pool
             .batch(['A', 'B'], pair)
@@ -38,15 +39,11 @@ fn a_retry_never_waits_for_another_job_under_a_policy() {
             .map(|done| (*done.input(), begun.elapsed()))
             .collect();
         assert_eq!([order[0].0, order[1].0], ['A', 'B']);
-        last = last.min(order[1].1);
-        order[0].1
+        late = (order[0].1 - UNIT * 10, order[1].1 - UNIT * 100);
+        late.0.max(late.1 / 2)
     });
-    assert!(first <= UNIT * 12, "A settled after {} units", units(first));
-    assert!(
-        (100.0..104.0).contains(&units(last)),
-        "B settled after {} units",
-        units(last)
-    );
+    assert!(late.0 <= UNIT * 2, "A: {} units", units(late.0));
+    assert!(late.1 < UNIT * 4, "B: {} units", units(late.1));
 }
 
 #[test]
@@ -78,17 +75,16 @@ fn a_parked_retry_finds_a_free_worker_while_another_job_runs() {
         3 => Ok(()),
         _ => Err(()),
     };
-    let mut batch = pool
-        .batch([true, false], run)
-        .retry(RetryPolicy::fixed(ms(10)))
-        .as_completed();
-    let done = batch.next().unwrap();
-    assert!(!*done.input());
-    assert!(
-        (ms(20)..ms(200)).contains(&done.elapsed()),
-        "{:?}",
+    let time = at_best(ms(200), || {
+        let mut batch = pool
+            .batch([true, false], run)
+            .retry(RetryPolicy::fixed(ms(10)))
+            .as_completed();
+        let done = batch.next().unwrap();
+        assert!(!*done.input());
         done.elapsed()
-    );
+    });
+    assert!((ms(20)..ms(200)).contains(&time), "{time:?}");
 }
 
 #[test]
@@ -261,14 +257,12 @@ fn elapsed_is_told_for_short_and_long_jobs_alike() {
         }
         Ok::<_, ()>(())
     };
-    let mut batch = pool.batch(0..=1_000, run).window(2_000).as_completed();
-    let first = batch.next().unwrap();
-    sleep(ms(200));
-    let rest: Vec<_> = std::iter::once(first).chain(batch).collect();
-    let long = rest.iter().find(|done| *done.input() == 1_000).unwrap();
-    assert!(
-        (ms(50)..ms(150)).contains(&long.elapsed()),
-        "{:?}",
-        long.elapsed()
-    );
+    let time = at_best(ms(150), || {
+        let mut batch = pool.batch(0..=1_000, run).window(2_000).as_completed();
+        let first = batch.next().unwrap();
+        sleep(ms(200));
+        let mut all = std::iter::once(first).chain(batch);
+        all.find(|done| *done.input() == 1_000).unwrap().elapsed()
+    });
+    assert!((ms(50)..ms(150)).contains(&time), "{time:?}");
 }

@@ -93,7 +93,7 @@ pub(crate) fn choose(n: u32) -> u32 {
 }
 
 #[cfg(not(rp_shuttle))]
-pub(crate) use {futures::executor::block_on, std::thread};
+pub(crate) use {futures::executor::block_on, std::sync::mpsc, std::thread};
 
 /// Offers others the turn until it is so.
 pub(crate) fn until(what: &str, done: impl Fn() -> bool) {
@@ -124,7 +124,7 @@ fn run(scenario: impl Fn() + Send + Sync + 'static, _has_seen_all: impl Fn() -> 
 
 #[cfg(rp_shuttle)]
 pub(crate) use {
-    shuttle::{future::block_on, thread},
+    shuttle::{future::block_on, sync::mpsc, thread},
     under_shuttle::{run, sees_all},
 };
 

@@ -1,12 +1,12 @@
 //! Single jobs: their retries, and who cancels them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retry_pool::{Attempt, GiveUpReason, JobState, RetryBudget, RetryPolicy, RetryPool};
+use retry_pool::{Attempt, GiveUpReason, JobHandle, JobState, RetryBudget, RetryPolicy, RetryPool};
 
-use crate::explore::{choose, explore, thread};
+use crate::explore::{choose, explore, mpsc, thread};
 use crate::pools::{LATER, assert_settled, lucky, pool, second_time_lucky};
 
 #[test]
@@ -137,6 +137,17 @@ fn cancel_against_the_retry_decision() {
     });
 }
 
+/// A job that keeps a worker until it is released: what was cancelled before does not wait for that.
+fn occupy(pool: &RetryPool) -> (mpsc::Sender<()>, JobHandle<u32, ()>) {
+    let (release, released) = mpsc::channel();
+    let released = Mutex::new(released);
+    let job = pool.submit(move || {
+        released.lock().unwrap().recv().unwrap();
+        lucky()
+    });
+    (release, job)
+}
+
 #[test]
 fn cancel_all_against_a_delayed_job() {
     let sides = ["cancelled", "ran"];
@@ -144,13 +155,14 @@ fn cancel_all_against_a_delayed_job() {
         let pool = pool(1);
         let delayed = pool.job(lucky).delay(LATER).submit();
         pool.cancel_all();
-        let after = pool.submit(lucky);
+        let (release, after) = occupy(&pool);
         let result = delayed.wait();
         sides.saw(match &result {
             Ok(1) => "ran",
             Err(give_up) if give_up.reason() == GiveUpReason::Cancelled => "cancelled",
             other => panic!("{other:?}"),
         });
+        release.send(()).unwrap();
         assert_eq!(after.wait().unwrap(), 1);
         pool.shutdown();
         assert_settled(&pool, 1 + u64::from(result.is_ok()), result.is_err().into());
@@ -200,7 +212,7 @@ fn cancel_all_against_a_retry() {
         });
         pool.cancel_all();
         cancelled.store(true, Ordering::SeqCst);
-        let after = pool.submit(lucky);
+        let (release, after) = occupy(&pool);
         let result = job.wait();
         sides.saw(match &result {
             Ok(2) => "succeeded",
@@ -214,6 +226,7 @@ fn cancel_all_against_a_retry() {
             other => panic!("{other:?}"),
         });
         // What comes after the cancel does not share in it.
+        release.send(()).unwrap();
         assert_eq!(after.wait().unwrap(), 1);
         pool.shutdown();
         assert_settled(&pool, 1 + u64::from(result.is_ok()), result.is_err().into());
