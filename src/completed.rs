@@ -116,8 +116,8 @@ where
     }
 
     /// The next job to settle, but not waiting longer than `timeout`; `Ok(None)` at the end of the batch. Time spent in the
-    /// input's own `next()` cannot be cut short: a call without time left pulls one input all the same if the window has room, or up to 16 if
-    /// the last ones came quickly. In a job, a spare worker takes the place of the one that waits.
+    /// input's own `next()` cannot be cut short: a call without time left may pull one input all the same, or up to 16 if the last ones came
+    /// quickly. In a job, a spare worker takes the place of the one that waits.
     ///
     /// # Errors
     /// [`TimedOut`] with the number of jobs that are unfinished. The batch goes on; the next call may find them.
@@ -325,7 +325,7 @@ where
     fn hand_over(&mut self, now: Nanos) -> Visit {
         let seen = self.lane.core.admit(&mut self.pulled, now);
         self.starved = seen.starved;
-        self.refilling = seen.room > 0 && (self.refilling || seen.hungry);
+        self.refilling &= seen.room > 0;
         self.note(&seen);
         if !seen.open {
             self.cut_off();

@@ -19,7 +19,7 @@ pub(crate) struct Visit {
     pub(crate) room: usize,
     /// There is room in the window, but not in the pool.
     pub(crate) starved: bool,
-    /// A worker has run out of jobs since jobs were last admitted.
+    /// A worker has nothing to do for this batch.
     pub(crate) hungry: bool,
     /// Something has settled that the iterator has not collected.
     pub(crate) ready: bool,
@@ -108,10 +108,9 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn admit(&self, inputs: &mut Vec<I>, now: Nanos) -> Visit {
         let mut state = self.state.lock();
         let mut starved = false;
-        let hungry = self.is_hungry();
         if state.gate == Gate::Open {
             // ORDERING: a hint; cleared under the lock under which it is set.
-            if hungry {
+            if self.is_hungry() {
                 self.hints.hungry.store(false, Ordering::Relaxed);
             }
             // Senders may have taken the room that the iterator saw.
@@ -130,7 +129,6 @@ impl<I, T, E> Core<I, T, E> {
         }
         Visit {
             starved,
-            hungry,
             ..self.visit(&mut state)
         }
     }
@@ -215,7 +213,7 @@ impl<I, T, E> Core<I, T, E> {
         Visit {
             room,
             starved: false,
-            hungry: self.is_hungry(),
+            hungry: state.has_idle_workers(self.setup.threads),
             ready: !state.settled.is_empty(),
             tokens: state.announce(self.setup.threads),
             open: state.gate == Gate::Open,
@@ -226,7 +224,9 @@ impl<I, T, E> Core<I, T, E> {
     pub(crate) fn wait(&self, deadline: Option<Instant>, refill: RefillFor) -> Woken {
         let outlook = |state: &State<I, T, E>| match (state.outlook(), refill) {
             (Some(Woken::End), RefillFor::Permit) if state.gate == Gate::Open => None,
-            (None, RefillFor::HungryWorker) if self.is_hungry() => Some(Woken::Progress),
+            (None, RefillFor::HungryWorker) => state
+                .has_idle_workers(self.setup.threads)
+                .then_some(Woken::Progress),
             (outlook, _) => outlook,
         };
         let gather_and_look = |state: &mut State<I, T, E>| {

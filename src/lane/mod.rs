@@ -295,6 +295,12 @@ impl<I, T, E> State<I, T, E> {
         self.expired.len() + self.queued.len() + self.parked.len() + self.running
     }
 
+    /// Has the batch fewer jobs for its workers than they could run at once? Those that wait for others have a spare.
+    fn has_idle_workers(&self, threads: usize) -> bool {
+        let away = self.away.max(0).unsigned_abs();
+        self.queued.len() + self.running - away.min(self.running) < threads
+    }
+
     /// Gives out the indices of so many jobs; returns the first.
     fn take_indices(&mut self, jobs: usize) -> usize {
         let first = self.next_index;

@@ -57,7 +57,6 @@ fn an_instant_crasher_starts_eight_times_in_two_seconds() {
     let delay = RetryPolicy::exponential(ms(10))
         .max_delay(ms(1_000))
         .jitter(Jitter::None);
-    let mut starts = 0;
     let time = at_best(ms(2_200), || {
         let begun = Instant::now();
         let supervisor = Supervisor::builder()
@@ -67,11 +66,12 @@ fn an_instant_crasher_starts_eight_times_in_two_seconds() {
             .start()
             .unwrap();
         std::thread::sleep(ms(2_000));
-        starts = supervisor.child("crash").unwrap().starts();
-        begun.elapsed()
+        let starts = supervisor.child("crash").unwrap().starts();
+        let time = begun.elapsed();
+        assert!(starts == 8 || time > ms(2_200), "{starts} in {time:?}");
+        time
     });
-    assert!(time < ms(2_270), "{time:?}");
-    assert_eq!(starts, 8);
+    assert!(time <= ms(2_200), "{time:?}");
 }
 
 #[test]
