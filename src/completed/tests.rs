@@ -98,14 +98,13 @@ fn a_refill_that_something_to_deliver_has_ended_goes_on_though_the_window_is_nea
     assert_eq!((first, second.unwrap()), (1, 16));
 }
 
-/// Both workers have left the batches that they have worked for.
-fn meet(pool: &RetryPool) {
-    let both = Arc::new(std::sync::Barrier::new(2));
-    let jobs = [0; 2].map(|_| {
-        let both = Arc::clone(&both);
-        pool.submit(move || Ok::<_, ()>(both.wait().is_leader()))
-    });
-    assert!(jobs.into_iter().all(|job| job.wait().is_ok()));
+/// Waits until all workers have left the batch.
+fn until_left_alone<I, T, E>(core: &Core<I, T, E>) {
+    let begun = Instant::now();
+    while !core.is_left_alone() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -122,7 +121,7 @@ fn an_input_that_is_added_leaves_the_other_idle_workers_to_be_fed() {
         let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
         let mut batch = pool.batch([9], job).window(8).retry(hourly).as_completed();
         batch.extend(0..8);
-        meet(&pool);
+        until_left_alone(&batch.lane.core);
         assert_eq!(batch.by_ref().take(delivered).count(), delivered);
         // Six are parked, both workers are idle, and this gives work to one.
         batch.extend([8]);
@@ -152,7 +151,7 @@ fn a_refill_that_the_input_has_ended_by_a_panic_goes_on() {
     let batch = pool.batch(input, job).window(16).retry(hourly);
     let mut batch = batch.as_completed();
     batch.extend(0..13);
-    meet(&pool);
+    until_left_alone(&batch.lane.core);
     assert!(unwind::catch(|| batch.next()).is_err());
     // One worker is idle; the window is nearly full.
     let next = batch.next_timeout(Duration::from_secs(20));
@@ -165,13 +164,13 @@ fn a_refill_that_found_the_pool_full_still_waits_for_a_place_after_a_delivery() 
     let pool = RetryPool::builder().threads(2).capacity(16);
     let pool = pool.build().unwrap();
     // The workers are kept away, and the test does as they would.
-    let (open, gate) = unbounded::<()>();
-    let held = [0; 2].map(|_| {
-        let gate = gate.clone();
-        pool.job(move || gate.recv())
-            .retry(RetryPolicy::never())
-            .submit()
-    });
+    let (opens, held): (Vec<_>, Vec<_>) = (0..2)
+        .map(|_| {
+            let (open, gate) = unbounded::<()>();
+            let held = pool.job(move || gate.recv()).retry(RetryPolicy::never());
+            (open, held.submit())
+        })
+        .unzip();
     let settle_the_last: Cell<Option<Box<dyn FnOnce()>>> = Cell::default();
     let input = std::iter::from_fn(|| settle_the_last.take().map(|settle| (settle(), 14).1));
     let mut batch = pool
@@ -219,7 +218,7 @@ fn a_refill_that_found_the_pool_full_still_waits_for_a_place_after_a_delivery() 
                 thread::yield_now();
             }
             let accepted = core.counts.accepted.get();
-            drop(open);
+            drop(opens);
             accepted
         });
         let next = batch.next_timeout(Duration::from_secs(30));

@@ -69,6 +69,13 @@ fn next(after: After<u32, ()>) -> Job {
     }
 }
 
+impl<I, T, E> Core<I, T, E> {
+    /// Has every worker left this batch?
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.state.lock().tokens == 0
+    }
+}
+
 impl Numbers {
     /// Admits so many inputs; says how many tokens are to be announced.
     fn add(&self, jobs: u32) -> usize {
@@ -413,6 +420,24 @@ fn an_abandoned_attempt_is_judged_with_a_token_of_its_own() {
     let (_, tokens) = core.put_judged(Ran::Retry(job), Some(7), true);
     assert_eq!((tokens, core.run_all()), (0, vec![1, 0]));
     assert_eq!(core.add(1), 1);
+}
+
+#[test]
+fn an_iterator_that_wants_more_is_woken_when_an_abandoned_attempt_is_parked() {
+    let core = Numbers::new(Setup {
+        threads: 2,
+        ..setup()
+    });
+    assert_eq!(core.add(2), 2);
+    core.lend_first(&core.post());
+    core.set_awaited(true);
+    core.state.lock().wants_more = true;
+    assert_eq!(core.due(6).stuck.len(), 1);
+    let job = core.take_expired().unwrap();
+    assert!(core.is_awaited());
+    // One job is left, and that in the queue.
+    let _ = core.put_judged(Ran::Park(99, job), Some(7), true);
+    assert!(!core.is_awaited());
 }
 
 #[test]

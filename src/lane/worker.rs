@@ -149,9 +149,6 @@ impl<I, T, E> Core<I, T, E> {
         if let Some(pocket) = pocket {
             state.take_back(pocket);
         }
-        if state.queued.is_empty() {
-            self.note_hunger(&state);
-        }
         self.put_without_token(state, ran, now)
     }
 
@@ -168,9 +165,6 @@ impl<I, T, E> Core<I, T, E> {
             true => state.tokens -= 1,
             false => state.away -= 1,
         }
-        if state.queued.is_empty() {
-            self.note_hunger(&state);
-        }
         self.put_without_token(state, ran, now)
     }
 
@@ -181,6 +175,7 @@ impl<I, T, E> Core<I, T, E> {
         now: Option<Nanos>,
     ) -> (Leftover<I, T, E>, usize) {
         let leftover = self.put(&mut state, ran, now);
+        self.note_idle_workers(&state);
         (leftover, state.announce(self.setup.threads))
     }
 
@@ -191,9 +186,7 @@ impl<I, T, E> Core<I, T, E> {
             state.tokens -= 1;
             state.away += 1;
             state.recall();
-            if state.queued.is_empty() {
-                self.note_hunger(&state);
-            }
+            self.note_idle_workers(&state);
             self.wake_iterator();
         }
         let (missing, room) = (
@@ -221,6 +214,13 @@ impl<I, T, E> Core<I, T, E> {
         state.running += 1;
         state.retries += u64::from(job.is_retry());
         Some(job)
+    }
+
+    /// There are fewer jobs than before. Where a token is given up, its worker tells.
+    fn note_idle_workers(&self, state: &State<I, T, E>) {
+        if state.has_idle_workers(self.setup.threads) {
+            self.note_hunger(state);
+        }
     }
 
     /// A worker has run out of jobs.
