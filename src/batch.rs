@@ -194,7 +194,8 @@ where
     }
 
     /// The greatest number of jobs that are admitted and not delivered yet: queued, parked, running, or settled and not yet
-    /// taken by the caller. A job that waits for others, in a call of this crate, lends its place meanwhile to those who send by
+    /// taken by the caller. What the caller has taken counts until a later call: the next one if nothing else is ready, else at most a
+    /// quarter of the window, or 64 jobs, later. A job that waits for others, in a call of this crate, lends its place meanwhile to those who send by
     /// [`channel`](Self::channel). At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and 4 × threads.
     pub fn window(self, jobs: usize) -> Self {
         Self {
@@ -230,7 +231,7 @@ where
     }
 
     /// Names each job after its input, for [`Attempt::job_name`](crate::Attempt::job_name) and the text of a panic. The
-    /// function is called before each attempt; one that panics leaves the job without a name.
+    /// function is called before each attempt, and at times once more for the same; one that panics leaves the job without a name.
     pub fn name(mut self, name: impl Fn(&It::Item) -> String + Send + Sync + 'p) -> Self {
         self.options.name = Some(Contained::new(Box::new(name)));
         self

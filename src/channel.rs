@@ -33,7 +33,8 @@ impl<I> BatchSender<I> {
         Self { crew, lane }
     }
 
-    /// Hands an input to the batch, which works on it at once. Blocks while the window is full.
+    /// Hands an input to the batch, which works on it at once. Blocks while the window is full: until the iteration is called again, for
+    /// one that has taken all there was (see [`Batch::window`](crate::Batch::window)). So whoever iterates must not wait for a sender.
     ///
     /// # Errors
     /// Gives the input back once the batch takes no more: its iterator was dropped or cancelled, or its pool was closed. A

@@ -35,7 +35,7 @@ where
         }
     }
 
-    /// Adds an input at the end, as [`AsCompleted::add`] does.
+    /// Adds an input, as [`AsCompleted::add`] does: its turn is after those that were pulled so far.
     pub fn add(&mut self, input: It::Item) {
         self.completed.add(input);
     }

@@ -71,7 +71,8 @@ pub enum Until {
 #[derive(Debug)]
 #[must_use = "dropping the pending handles detaches their jobs"]
 pub struct Waited<T, E> {
-    /// What has settled, in the order in which it settled: all of it, also where the wait was for one.
+    /// What has settled: all of it, also where the wait was for one. What had settled before comes first, in the order given, then the others in
+    /// the order in which they settled.
     pub done: Vec<Finished<T, E>>,
     /// The handles of the others, in the order given. They are as good as new.
     pub pending: Vec<JobHandle<T, E>>,

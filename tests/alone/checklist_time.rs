@@ -4,8 +4,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::common::{at_best, ms, pool};
-use retry_pool::{Attempt, JobState, RetryPolicy};
+use crate::common::{at_best, gate, ms, pool};
+use retry_pool::{Attempt, JobState, RetryPolicy, RetryPool, as_completed};
 
 #[test]
 fn p43_a_retry_comes_no_sooner_than_its_delay_and_within_twice_of_it() {
@@ -98,13 +98,47 @@ fn lateness(timers: usize) -> Vec<Duration> {
 #[test]
 fn no_timer_is_early_and_half_of_them_are_less_than_a_millisecond_late() {
     let timers = std::env::var("RP_TIMERS").map_or(1_000, |text| text.parse().unwrap());
-    let late = lateness(timers);
-    let part = |percent| late[late.len() * percent / 100];
-    println!(
-        "of {timers} timers, half are less than {:?} late, 99 % less than {:?}",
-        part(50),
-        part(99)
-    );
     // Other programs hold up single ones.
-    assert!(part(50) < ms(1), "{:?}", part(50));
+    let half = at_best(ms(1), || {
+        let late = lateness(timers);
+        let part = |percent| late[late.len() * percent / 100];
+        println!(
+            "of {timers} timers, half are less than {:?} late, 99 % less than {:?}",
+            part(50),
+            part(99)
+        );
+        part(50)
+    });
+    assert!(half < ms(1), "{half:?}");
+}
+
+/// The time for each handle, from giving them, none of them settled, to the last one's coming out.
+fn cost_per_handle(pool: &RetryPool, handles: u32, repeats: u32) -> f64 {
+    let once = || {
+        let (gate, keeper) = gate();
+        let first = pool.submit(move || {
+            gate.pass();
+            Ok::<_, ()>(0)
+        });
+        let rest = (1..handles).map(|n| pool.submit(move || Ok(n)));
+        let all: Vec<_> = std::iter::once(first).chain(rest).collect();
+        let begun = Instant::now();
+        let finished = as_completed(all);
+        keeper.let_through(1);
+        assert_eq!(finished.count(), handles as usize);
+        begun.elapsed().as_secs_f64() / f64::from(handles)
+    };
+    (0..repeats).map(|_| once()).fold(f64::INFINITY, f64::min)
+}
+
+/// What looks at every handle at each event costs a hundred times as much.
+#[test]
+fn a_hundred_thousand_handles_come_out_in_linear_time() {
+    let pool = pool(1);
+    let few = cost_per_handle(&pool, 1_000, 50);
+    let many = cost_per_handle(&pool, 100_000, 3);
+    assert!(
+        many < few * 10.0,
+        "{few:e} s each of 10³, {many:e} s of 10⁵"
+    );
 }

@@ -128,6 +128,15 @@ fn no_worker_sleeps_for_a_backoff() {
 fn no_retry_is_early_and_they_come_in_the_order_of_their_due_times() {
     // One worker, so that what is due first ends first.
     let pool = pool(1);
+    // The pool reads the clock a little later than the job does.
+    let slack = Duration::from_micros(100);
+    let overtaken = at_best(slack, || overtaken_retries(&pool));
+    assert!(overtaken <= slack, "{overtaken:?}");
+}
+
+/// Retries jobs after delays that get shorter from one to the next; says how much later than its predecessor a retry was due at most that came
+/// before it.
+fn overtaken_retries(pool: &RetryPool) -> Duration {
     let failed: Arc<Vec<AtomicU64>> = Arc::new((0..50).map(|_| AtomicU64::new(0)).collect());
     let begun = Instant::now();
     let nanos = move || u64::try_from(begun.elapsed().as_nanos()).unwrap();
@@ -140,22 +149,18 @@ fn no_retry_is_early_and_they_come_in_the_order_of_their_due_times() {
         }
         Ok(nanos() - slot.load(Ordering::SeqCst))
     };
-    // Later inputs have shorter delays.
     let batch = pool
         .batch(0..50u64, run)
         .classify(|n| Verdict::RetryAfter(ms(100 - 2 * n)));
-    let mut order = Vec::new();
+    let mut due = Vec::new();
     for done in batch {
-        let delay = ms(100 - 2 * done.input());
+        let n = *done.input();
+        let delay = ms(100 - 2 * n);
         assert!(Duration::from_nanos(*done.result().unwrap()) >= delay);
-        order.push(*done.input());
+        due.push(Duration::from_nanos(failed[n as usize].load(Ordering::SeqCst)) + delay);
     }
-    let due = |n: &u64| failed[*n as usize].load(Ordering::SeqCst) + (100 - 2 * n) * 1_000_000;
-    // The pool reads the clock a little later than the job does.
-    assert!(
-        order.is_sorted_by(|a, b| due(a) <= due(b) + 100_000),
-        "{order:?}"
-    );
+    let overtaken = due.windows(2).map(|two| two[0].saturating_sub(two[1]));
+    overtaken.max().unwrap()
 }
 
 #[test]
@@ -171,9 +176,31 @@ fn a_slow_input_does_not_hold_the_first_result_back() {
     assert!(time < ms(30), "{time:?}");
 }
 
+/// How long a job of those that share a pool takes.
+const LENGTH: Duration = Duration::from_micros(500);
+
 #[test]
 fn batches_and_single_jobs_share_the_pool() {
-    const LENGTH: Duration = Duration::from_micros(500);
+    let enough = 4 * LENGTH;
+    let mut shares = Vec::new();
+    let waited = at_best(enough, || {
+        let (waited, share) = share_a_pool();
+        shares.push(share);
+        // Who shares unequally has been held up, too.
+        if (0.4..=0.6).contains(&share) {
+            waited
+        } else {
+            Duration::MAX
+        }
+    });
+    assert!(
+        waited <= enough,
+        "a single job waited {waited:?}; one batch had {shares:?} of the attempts"
+    );
+}
+
+/// How long a single job waits beside two batches, and which share one of these gets.
+fn share_a_pool() -> (Duration, f64) {
     fn work() {
         let begun = Instant::now();
         while begun.elapsed() < LENGTH {
@@ -216,19 +243,9 @@ fn batches_and_single_jobs_share_the_pool() {
         waits
     });
     let [a, b] = counts.map(|count| count.load(Ordering::SeqCst) as f64);
-    let share = a / (a + b);
-    assert!(
-        (0.4..=0.6).contains(&share),
-        "one batch had {share} of the attempts"
-    );
     // The median, since the machine may take the CPUs away from the pool for longer than any job takes.
     waits.sort();
-    assert!(
-        waits[50] <= 4 * LENGTH,
-        "a single job waited {:?}, in 9 of 10 cases {:?}",
-        waits[50],
-        waits[90]
-    );
+    (waits[50], a / (a + b))
 }
 
 #[test]

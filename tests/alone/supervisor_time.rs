@@ -336,10 +336,10 @@ fn the_time_for_which_a_child_hangs_does_not_make_its_run_a_good_one() {
     let options = ChildOptions::new()
         .delay(once)
         .heartbeat(ms(5))
-        .stable_after(ms(60));
+        .stable_after(ms(500));
     let supervisor = Supervisor::builder()
         .child_with("hangs", options, || {
-            std::thread::sleep(ms(80));
+            std::thread::sleep(ms(600));
             Ok::<_, String>(())
         })
         .start()

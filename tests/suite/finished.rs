@@ -526,34 +526,3 @@ fn every_job_comes_out_exactly_once_whoever_waits_and_however() {
         scope.spawn(move || (0..2_000).for_each(|round| in_bites(round, Until::All, brief)));
     });
 }
-
-/// The time for each handle, from giving them, none of them settled, to the last one's coming out.
-fn cost_per_handle(pool: &RetryPool, handles: u32, repeats: u32) -> f64 {
-    let once = || {
-        let (gate, keeper) = gate();
-        let first = pool.submit(move || {
-            gate.pass();
-            Ok::<_, ()>(0)
-        });
-        let rest = (1..handles).map(|n| pool.submit(move || Ok(n)));
-        let all: Vec<_> = std::iter::once(first).chain(rest).collect();
-        let begun = Instant::now();
-        let finished = as_completed(all);
-        keeper.let_through(1);
-        assert_eq!(finished.count(), handles as usize);
-        begun.elapsed().as_secs_f64() / f64::from(handles)
-    };
-    (0..repeats).map(|_| once()).fold(f64::INFINITY, f64::min)
-}
-
-/// What looks at every handle at each event costs a hundred times as much.
-#[test]
-fn a_hundred_thousand_handles_come_out_in_linear_time() {
-    let pool = pool(1);
-    let few = cost_per_handle(&pool, 1_000, 50);
-    let many = cost_per_handle(&pool, 100_000, 3);
-    assert!(
-        many < few * 10.0,
-        "{few:e} s each of 10³, {many:e} s of 10⁵"
-    );
-}

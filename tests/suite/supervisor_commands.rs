@@ -31,7 +31,7 @@ fn crasher(runs: &Arc<AtomicU64>) -> impl Fn() -> Result<(), String> + Send + 's
 #[test]
 fn a_stop_in_backoff_means_no_further_start() {
     let runs = Arc::default();
-    let options = ChildOptions::new().delay(RetryPolicy::fixed(ms(200)));
+    let options = ChildOptions::new().delay(RetryPolicy::fixed(ms(1_000)));
     let supervisor = Supervisor::builder()
         .child_with("crash", options, crasher(&runs))
         .start()
@@ -44,7 +44,7 @@ fn a_stop_in_backoff_means_no_further_start() {
     // Another child outlives the time at which the restart was due.
     supervisor
         .add("clock", ChildOptions::new(), || {
-            Attempt::current().sleep(ms(300));
+            Attempt::current().sleep(ms(1_100));
             Ok::<_, String>(())
         })
         .unwrap();

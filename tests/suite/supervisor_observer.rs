@@ -188,13 +188,15 @@ fn an_observer_that_panics_does_no_harm() {
     assert_eq!(supervisor.child("crash").unwrap().starts(), 4);
 }
 
-/// Calls whatever can be called on its supervisor.
-struct CallsBack(Finder, AtomicUsize);
+/// Calls whatever can be called on its supervisor, and tells whether each call did as it should.
+struct CallsBack(Finder, AtomicUsize, mpsc::Sender<bool>);
 
 impl Observer for CallsBack {
     fn child_failed(&self, event: &ChildEvent<'_>) {
         let supervisor = self.0.find();
-        assert!(supervisor.child(event.name()).is_some());
+        self.2
+            .send(supervisor.child(event.name()).is_some())
+            .unwrap();
         // Not the run's number: one that ends while its restart is asked for has not failed.
         match self.1.fetch_add(1, Ordering::Relaxed) {
             0 => supervisor.restart(event.name()).unwrap(),
@@ -205,17 +207,19 @@ impl Observer for CallsBack {
     }
 
     fn child_stopped(&self, _: &ChildEvent<'_>) {
-        let running = self.0.find().shutdown(Duration::from_secs(60));
-        assert!(running.elapsed() < Duration::from_secs(10));
+        let report = self.0.find().shutdown(Duration::from_secs(60));
+        let is_prompt = report.elapsed() < Duration::from_secs(10);
+        self.2.send(is_prompt).unwrap();
     }
 }
 
 #[test]
 fn an_observer_may_command_its_supervisor() {
     let finder = Finder::default();
+    let (tell, told) = mpsc::channel();
     let supervisor = finder.show(
         Supervisor::builder()
-            .observer(CallsBack(finder.clone(), AtomicUsize::new(0)))
+            .observer(CallsBack(finder.clone(), AtomicUsize::new(0), tell))
             .child_with("crash", hot(), || Err::<(), _>("no"))
             .start()
             .unwrap(),
@@ -223,6 +227,12 @@ fn an_observer_may_command_its_supervisor() {
     supervisor.join();
     assert!(supervisor.shutdown(ms(5_000)).still_running().is_empty());
     assert_eq!(supervisor.children().len(), 2);
+    let told: Vec<bool> = told.try_iter().collect();
+    // Of two or three failures, and the ends of both children.
+    assert!(
+        told.len() >= 4 && told.iter().all(|right| *right),
+        "{told:?}"
+    );
 }
 
 #[test]
