@@ -28,13 +28,16 @@ fn an_input_that_waits_for_a_place_in_its_pool_comes_out_when_that_is_closed() {
     assert_eq!(give_up.reason(), GiveUpReason::Shutdown);
 }
 
-/// Waits until the iteration sleeps.
-fn until_asleep<I, T, E>(core: &Core<I, T, E>) {
+fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
-    while !core.is_awaited() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it does not");
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
         thread::yield_now();
     }
+}
+
+fn until_asleep<I, T, E>(core: &Core<I, T, E>) {
+    until("the iteration sleeps", || core.is_awaited());
 }
 
 #[test]
@@ -98,15 +101,6 @@ fn a_refill_that_something_to_deliver_has_ended_goes_on_though_the_window_is_nea
     assert_eq!((first, second.unwrap()), (1, 16));
 }
 
-/// Waits until all workers have left the batch.
-fn until_left_alone<I, T, E>(core: &Core<I, T, E>) {
-    let begun = Instant::now();
-    while !core.is_left_alone() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is not");
-        thread::yield_now();
-    }
-}
-
 #[test]
 fn an_input_that_is_added_leaves_the_other_idle_workers_to_be_fed() {
     // So many are delivered before; what settled and is not delivered takes the place of an input.
@@ -121,7 +115,9 @@ fn an_input_that_is_added_leaves_the_other_idle_workers_to_be_fed() {
         let hourly = RetryPolicy::fixed(Duration::from_secs(3_600));
         let mut batch = pool.batch([9], job).window(8).retry(hourly).as_completed();
         batch.extend(0..8);
-        until_left_alone(&batch.lane.core);
+        until("all workers have left the batch", || {
+            batch.lane.core.is_left_alone()
+        });
         assert_eq!(batch.by_ref().take(delivered).count(), delivered);
         // Six are parked, both workers are idle, and this gives work to one.
         batch.extend([8]);
@@ -151,7 +147,9 @@ fn a_refill_that_the_input_has_ended_by_a_panic_goes_on() {
     let batch = pool.batch(input, job).window(16).retry(hourly);
     let mut batch = batch.as_completed();
     batch.extend(0..13);
-    until_left_alone(&batch.lane.core);
+    until("all workers have left the batch", || {
+        batch.lane.core.is_left_alone()
+    });
     assert!(unwind::catch(|| batch.next()).is_err());
     // One worker is idle; the window is nearly full.
     let next = batch.next_timeout(Duration::from_secs(20));

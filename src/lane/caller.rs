@@ -50,7 +50,7 @@ pub(crate) enum Woken {
 /// What an iterator that sleeps refills for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefillFor {
-    /// It has no inputs, or no room for them.
+    /// It has no inputs, no room for them, or no time left.
     Nothing,
     /// It has both, and is not at it: what the workers have got is enough until one runs out.
     HungryWorker,
