@@ -196,7 +196,8 @@ where
     /// The greatest number of jobs that are admitted and not delivered yet: queued, parked, running, or settled and not yet
     /// taken by the caller. What the caller has taken counts until a later call: the next one if nothing else is ready, else at most a
     /// quarter of the window, or 64 jobs, later. A job that waits for others, in a call of this crate, lends its place meanwhile to those who send by
-    /// [`channel`](Self::channel). At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and 4 × threads.
+    /// [`channel`](Self::channel). A job that is [resubmitted](crate::Completion::resubmit) is admitted also where there is no room.
+    /// At least 1; a large one costs nothing until it is used. Default: the greater of 1 024 and 4 × threads.
     pub fn window(self, jobs: usize) -> Self {
         Self {
             window: jobs,
@@ -274,6 +275,7 @@ where
             fail_fast,
             share,
             token: token.map_or_else(CancelToken::new, |token| token.child()),
+            clock: crew.clock,
             deadline,
             errors_kept: options.errors_kept,
             observer: crew.settings.observer.clone(),

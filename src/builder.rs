@@ -116,7 +116,8 @@ impl RetryPoolBuilder {
     /// [`try_submit`](crate::RetryPool::try_submit) refuses, and batches pull no more. At least 1; a great one costs nothing until it is
     /// used. Default: without a limit.
     ///
-    /// A job that waits for others lends its place meanwhile, so it may submit to its own full pool.
+    /// A job that waits for others lends its place meanwhile, so it may submit to its own full pool. A completion that is
+    /// [resubmitted](crate::Completion::resubmit) is accepted also where there is no room, since nothing blocks there.
     ///
     /// ```
     /// use retry_pool::{RetryPool, TrySubmitError};

@@ -83,7 +83,8 @@
 //! payload, an input, a result or an error is contained, too.
 //!
 //! ## Memory is bounded
-//! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer. A result is
+//! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer; those that its caller
+//! [resubmits](Completion::resubmit) come on top, since nothing blocks there. A result is
 //! freed when it is taken, and a single job's closure before its settlement is seen.
 //!
 //! ## Waiting in a job does not deadlock

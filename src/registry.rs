@@ -9,6 +9,8 @@ pub(crate) struct Registry<L: ?Sized> {
     closed: bool,
     begun: u64,
     live: Vec<Member<L>>,
+    /// At how many members those that are gone are looked for next.
+    crowd: usize,
     past: Stats,
 }
 
@@ -24,6 +26,7 @@ impl<L: ?Sized> Default for Registry<L> {
             closed: false,
             begun: 0,
             live: Vec::new(),
+            crowd: 0,
             past: Stats::default(),
         }
     }
@@ -46,7 +49,11 @@ impl<L: ?Sized> Registry<L> {
     }
 
     pub(crate) fn add(&mut self, number: u64, lane: &Arc<L>, counts: Arc<Counts>) {
-        self.retire();
+        if self.live.len() >= self.crowd {
+            self.retire();
+            // So that each batch costs the same, however many live.
+            self.crowd = 2 * self.live.len();
+        }
         let lane = Arc::downgrade(lane);
         self.live.push(Member {
             number,
@@ -61,10 +68,11 @@ impl<L: ?Sized> Registry<L> {
         member.lane.upgrade()
     }
 
-    /// Moves the counts of batches that are gone into the sum.
+    /// Moves the counts of batches that are gone into the sum. A batch is gone with the last of its completions: one that is being
+    /// resubmitted when its iteration ends still counts.
     fn retire(&mut self) {
         self.live.retain(|member| {
-            let live = member.lane.strong_count() > 0;
+            let live = Arc::strong_count(&member.counts) > 1;
             if !live {
                 // ORDERING: with the Release of whoever dropped the last reference, whose last counts are wanted.
                 fence(Ordering::Acquire);
@@ -104,12 +112,26 @@ mod tests {
         registry.add(1, &lane, Arc::clone(&counts));
         assert!(registry.find(1).is_some() && registry.find(2).is_none());
         assert_eq!(registry.lanes().len(), 1);
-        drop(lane);
+        drop((lane, counts));
         assert_eq!((registry.lanes().len(), registry.counts().count()), (0, 1));
         registry.add(2, &Arc::new(()), Arc::default());
         assert_eq!(
             (registry.past().accepted(), registry.counts().count()),
             (3, 1)
         );
+    }
+
+    #[test]
+    fn a_batch_without_its_lane_still_counts() {
+        let mut registry = Registry::default();
+        let counts = Arc::<Counts>::default();
+        registry.add(1, &Arc::new(()), Arc::clone(&counts));
+        registry.add(2, &Arc::new(()), Arc::default());
+        counts.accepted.bump(3);
+        let accepted = registry.counts().map(|counts| counts.accepted.get());
+        assert_eq!((accepted.sum(), registry.past().accepted()), (3, 0));
+        drop(counts);
+        registry.add(3, &Arc::new(()), Arc::default());
+        assert_eq!(registry.past().accepted(), 3);
     }
 }

@@ -1,7 +1,8 @@
-//! What the timer's thread leaves to a worker, because user code may run in it.
+//! What the timer's thread, or a worker that searches, leaves to a worker, because user code may run in it.
 
 use super::{Crew, Next, Parked, SharedLane, SharedWork, Work};
 use crate::cancel::Listener;
+use crate::observe::WorkerEvent;
 use crate::reason::GiveUpReason;
 use crate::roster::Post;
 use crate::sync::{Arc, Mutex};
@@ -21,6 +22,10 @@ pub(super) enum Errand<'p> {
     End(SharedLane<'p>, GiveUpReason),
     /// To call those who listen to a token that was cancelled.
     Tell(Vec<Arc<dyn Listener>>, GiveUpReason),
+    /// To tell the observer of a worker that is stuck.
+    Report(WorkerEvent),
+    /// To end the pool, if the last job has ended where the pool is not known.
+    Settle,
 }
 
 /// An errand in the work channel.
@@ -50,7 +55,11 @@ impl<'p> Slip<'p> {
             Some(Errand::Tell(listeners, reason)) => listeners
                 .into_iter()
                 .for_each(|listener| listener.cancelled(reason)),
-            None => {}
+            Some(Errand::Report(event)) => {
+                let observer = &crew.settings.observer;
+                observer.tell(|observer| observer.worker_stuck(&event));
+            }
+            Some(Errand::Settle) | None => {}
         }
         // The timer may have ended the last jobs.
         crew.settled();

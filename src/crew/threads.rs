@@ -72,6 +72,7 @@ impl<'p> Crew<'p> {
                 // Once more, since whoever comes now starts another errand.
                 self.roster.end_errand(post);
                 if let Some(work) = self.look_for_urgent(post) {
+                    self.pass_urgent_on();
                     return Some(work);
                 }
                 if self.roster.retires(post) {
@@ -89,16 +90,20 @@ impl<'p> Crew<'p> {
             let found = patient.then(|| search(|| self.look(post))).flatten();
             if let Some(work) = found {
                 self.roster.end_search(|| self.has_waiting());
-                if self.queue.has_urgent() {
-                    // Its pusher has relied on this searcher, who is busy now.
-                    self.roster.recruit_errand();
-                }
+                self.pass_urgent_on();
                 return Some(work);
             }
             match self.roster.rest(post, || self.has_waiting()) {
                 Rest::Woken => patient = true,
                 Rest::Leave => return None,
             }
+        }
+    }
+
+    /// To be called by who has found work: what is urgent may have relied on this worker, who is busy now.
+    fn pass_urgent_on(&self) {
+        if self.queue.has_urgent() {
+            self.roster.recruit_errand();
         }
     }
 
@@ -118,30 +123,29 @@ impl<'p> Crew<'p> {
     fn heed_notes(&self, post: &Post) {
         if self.roster.has_notes() {
             post.note_work();
-            // Tokens first, since who is told of something else may wait for a job.
-            let of_tokens = |note: &Note| matches!(note, Note::Announce(_) | Note::TokenGone(_));
-            let (tokens, others): (Vec<_>, Vec<_>) =
-                self.roster.take_notes().into_iter().partition(of_tokens);
-            let notes = tokens.into_iter().chain(others);
-            notes.for_each(|note| self.heed(note));
+            let notes = self.roster.take_notes();
+            notes.iter().for_each(|note| self.heed(note));
         }
     }
 
+    /// No user code may run in it: who searches is relied on, by all who push work, to find it soon.
     #[cold]
-    fn heed(&self, note: Note) {
-        let (number, gone) = match note {
+    fn heed(&self, note: &Note) {
+        let (number, gone) = match *note {
             Note::Announce(number) => (number, false),
             Note::TokenGone(number) => (number, true),
-            Note::Ended => return self.settled(),
-            Note::Stuck(event) => {
-                let observer = &self.settings.observer;
-                return observer.tell(|observer| observer.worker_stuck(&event));
-            }
+            Note::Ended => return self.run_errand(Errand::Settle),
         };
-        let lane = self.batches.lock().find(number);
-        if let Some(lane) = lane {
-            self.push_tokens(&lane, lane.missing_tokens(gone));
-            unwind::discard(lane);
+        let Some(lane) = self.batches.lock().find(number) else {
+            return;
+        };
+        match lane.missing_tokens(gone) {
+            0 => self.bury(lane),
+            missing => {
+                self.push_tokens(&lane, missing - 1);
+                // The reference, which may be the last one, goes with the last token.
+                self.push(lane);
+            }
         }
     }
 
@@ -229,13 +233,11 @@ impl<'p> Crew<'p> {
         self.tell_later(&stuck.token, GiveUpReason::DeadlineExceeded);
         let replaced = self.roster.replace(stuck);
         if self.settings.observer.is_there() {
-            // The timer's thread runs no user code, so a worker tells.
-            self.roster.note(Note::Stuck(WorkerEvent {
+            self.run_errand(Errand::Report(WorkerEvent {
                 number: stuck.post.number,
                 spare: stuck.post.is_spare(),
                 replaced,
             }));
-            self.roster.recruit_errand();
         }
     }
 
@@ -247,7 +249,7 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
+    /// Has a worker drop a reference that may be the last one: neither the timer's thread nor a worker that searches runs user code.
     fn bury(&self, work: SharedWork<'p>) {
         self.push_when_due(Requeue::Back, Slip::new(Errand::Bury(work)));
     }

@@ -122,7 +122,7 @@ impl<I, T, E> Core<I, T, E> {
             let jobs = inputs.drain(..admitted).zip(first..);
             let jobs = jobs.map(|(input, index)| self.setup.fresh(input, index, now));
             if self.setup.observer.is_there() {
-                state = self.queue_told(state, jobs.collect(), now);
+                state = self.queue_told(state, jobs.collect());
             } else {
                 state.queued.extend(jobs);
             }
@@ -170,7 +170,6 @@ impl<I, T, E> Core<I, T, E> {
         &'a self,
         mut state: MutexGuard<'a, State<I, T, E>>,
         jobs: Vec<Queued<I, E>>,
-        now: Nanos,
     ) -> MutexGuard<'a, State<I, T, E>> {
         state.running += jobs.len();
         drop(state);
@@ -188,6 +187,7 @@ impl<I, T, E> Core<I, T, E> {
                 continue;
             }
             // The batch has ended meanwhile, and the job with it.
+            let now = self.setup.clock.now();
             let leftover = self.put(&mut state, Ran::Retry(job), Some(now));
             drop(state);
             // Whoever brought the job may not know the pool.
@@ -334,6 +334,8 @@ impl<I, T, E> Core<I, T, E> {
         };
         let mut record = record.unwrap_or_else(Record::new);
         record.retry.set_attempts(attempts);
+        // For the retries that come due: it is none of them.
+        record.set_due(Nanos::MAX);
         self.counts.accepted.bump(1);
         self.setup.roster.permits.force(1);
         let job = Queued {
@@ -343,7 +345,7 @@ impl<I, T, E> Core<I, T, E> {
             record: Some(record),
         };
         if self.setup.observer.is_there() {
-            state = self.queue_told(state, vec![job], accepted);
+            state = self.queue_told(state, vec![job]);
         } else {
             state.queued.push_back(job);
         }

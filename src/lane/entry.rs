@@ -149,6 +149,12 @@ impl<I, E> Queued<I, E> {
         }
     }
 
+    /// When its retry was due: 0 for one at once, never for a job that has come by another way.
+    pub(super) fn due(&self) -> Nanos {
+        let record = self.record.as_ref();
+        record.map_or(Nanos::MAX, |record| record.due())
+    }
+
     /// Has it failed, and is tried again?
     #[inline]
     pub(crate) fn is_retry(&self) -> bool {

@@ -74,7 +74,7 @@ impl<I, T, E> Core<I, T, E> {
         let index = state.take_indices(1);
         let job = self.setup.fresh(input, index, now);
         if self.setup.observer.is_there() {
-            state = self.queue_told(state, vec![job], now);
+            state = self.queue_told(state, vec![job]);
         } else {
             state.queued.push_back(job);
         }

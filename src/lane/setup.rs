@@ -3,7 +3,7 @@
 use super::entry::Ended;
 use super::{FailFast, Input, Queued, SharedInput};
 use crate::cancel::CancelToken;
-use crate::clock::Nanos;
+use crate::clock::{Clock, Nanos};
 use crate::give_up::AttemptError;
 use crate::observe::{JobEvent, Watcher};
 use crate::policy::Requeue;
@@ -24,6 +24,7 @@ pub(crate) struct Setup<I> {
     pub(crate) share: Option<fn(I) -> SharedInput<I>>,
     /// Tells what runs to stop.
     pub(crate) token: CancelToken,
+    pub(crate) clock: Clock,
     /// When the time for the whole batch is over.
     pub(crate) deadline: Option<Nanos>,
     /// For an abandoned attempt that nobody judges any more.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::cancel::CancelToken;
+use crate::clock::Clock;
 use crate::crew::Settings;
 use crate::give_up::{AttemptError, Record};
 use crate::judge::Outcome;
@@ -28,6 +29,7 @@ pub(super) fn setup<I>() -> Setup<I> {
         fail_fast: FailFast::Never,
         share: None,
         token: CancelToken::new(),
+        clock: Clock::new(),
         deadline: None,
         errors_kept: 1,
         observer: Watcher::default(),
@@ -336,6 +338,31 @@ fn what_has_not_begun_when_the_time_is_over_ends_for_that_whatever_comes_after()
     let reason = |done: Settled<u32, u32, ()>| done.result.unwrap_err().reason();
     let reasons: Vec<_> = core.collect_all().into_iter().map(reason).collect();
     assert_eq!(reasons, [GiveUpReason::DeadlineExceeded; 3]);
+}
+
+/// At the front, in the order in which they came due, before all that came by another way.
+#[test]
+fn retries_that_come_due_at_the_front_pass_fresh_and_resubmitted_jobs() {
+    let mut setup = setup();
+    setup.place = Requeue::Front;
+    let core = Numbers::new(setup);
+    core.add(12);
+    let ran: Vec<_> = (0..9).map(|_| core.first()).collect();
+    for (job, ran) in ran.into_iter().enumerate() {
+        let ran = match job {
+            7 => Ran::Park(30, failed(ran)),
+            8 => Ran::Park(20, failed(ran)),
+            _ => Ran::Settled(ran.succeed(0)),
+        };
+        core.put(&mut core.state.lock(), ran, None);
+    }
+    for done in core.collect_all() {
+        assert!(core.resubmit(done).is_ok());
+    }
+    core.due(20);
+    core.due(30);
+    let order = [8, 7, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6];
+    assert_eq!(core.run_all(), order);
 }
 
 #[test]

@@ -24,7 +24,6 @@ use std::io;
 pub(crate) use post::{Post, blocking, blocking_for_the_end, current_post, is_on};
 
 use crate::cancel::CancelToken;
-use crate::observe::WorkerEvent;
 use crate::permits::Permits;
 use crate::stats::Stats;
 use crate::sync::{
@@ -61,8 +60,6 @@ pub(crate) enum Note {
     TokenGone(u64),
     /// Jobs have ended where the pool is not known.
     Ended,
-    /// The observer is to be told.
-    Stuck(WorkerEvent),
 }
 
 pub(crate) struct State {

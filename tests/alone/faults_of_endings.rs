@@ -1,7 +1,7 @@
 //! Ends, hooks, errands and limits: each of these did not hold once. What would hang is left behind in a thread.
 use retry_pool::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -842,4 +842,92 @@ fn timed_out_names_the_time_allowed() {
         panic!("{:?}", g.reason())
     };
     assert!(*limit <= ms(200), "{limit:?}");
+}
+
+/// The observer was called by a worker that still counted as one that looks for work, so nobody else was woken.
+#[test]
+fn an_observer_that_is_told_of_a_stuck_worker_may_wait_for_a_retry() {
+    struct Waits(Arc<OnceLock<&'static RetryPool>>, Mutex<mpsc::Sender<bool>>);
+    impl Observer for Waits {
+        fn worker_stuck(&self, _: &WorkerEvent) {
+            let flaky = || match Attempt::current().number() {
+                1 => Err(()),
+                _ => Ok(()),
+            };
+            let job = self.0.get().unwrap().job(flaky);
+            let job = job.retry(RetryPolicy::fixed(ms(50))).submit();
+            let succeeds = job
+                .wait_timeout(ms(3000))
+                .is_ok_and(|result| result.is_ok());
+            self.1.lock().unwrap().send(succeeds).unwrap();
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let own = Arc::new(OnceLock::new());
+    let observer = Waits(Arc::clone(&own), Mutex::new(tell));
+    let pool = RetryPool::builder().threads(2).observer(observer);
+    let pool = leak(pool.build().unwrap());
+    own.set(pool).unwrap();
+    let _stuck = pool.job(hangs).attempt_timeout(ms(100)).submit();
+    assert_eq!(told.recv(), Ok(true));
+}
+
+/// Its batch was forgotten before it was counted as ended, so the pool waited for it for ever.
+#[test]
+fn a_job_that_is_resubmitted_while_its_iteration_ends_is_accounted_for() {
+    let accepted = AtomicUsize::new(0);
+    let (begun, begins) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    let (begun, gate) = (Mutex::new(begun), Mutex::new(gate));
+    let resubmitted = move |_: &JobEvent<'_>| {
+        if accepted.fetch_add(1, SeqCst) == 1 {
+            begun.lock().unwrap().send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+    };
+    let pool = RetryPool::builder().threads(1);
+    let pool = leak(
+        pool.observer(Obs(resubmitted, |_: &JobEvent<'_>| {}))
+            .build()
+            .unwrap(),
+    );
+    let mut completed = pool.batch([0], |_| Ok::<_, ()>(())).as_completed();
+    let done = completed.next().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| done.resubmit());
+        begins.recv().unwrap();
+        drop(completed);
+        pool.batch([0], |_| Ok::<_, ()>(())).run();
+        go.send(()).unwrap();
+    });
+    let stats = pool.stats();
+    assert_eq!((stats.accepted(), stats.unsettled()), (3, 0));
+    assert!(within(ms(3000), || pool.shutdown()).is_some());
+}
+
+/// Its time was taken from when it had been accepted first.
+#[test]
+fn a_job_whose_batch_ends_while_it_is_resubmitted_has_its_time() {
+    let token = CancelToken::new();
+    let (accepted, ends) = (AtomicUsize::new(0), token.clone());
+    let resubmitted = move |_: &JobEvent<'_>| {
+        if accepted.fetch_add(1, SeqCst) == 1 {
+            ends.cancel();
+        }
+    };
+    let pool = RetryPool::builder().threads(1);
+    let pool = leak(
+        pool.observer(Obs(resubmitted, |_: &JobEvent<'_>| {}))
+            .build()
+            .unwrap(),
+    );
+    let batch = pool.batch([0], |_| Ok::<_, ()>(())).cancel_token(token);
+    let mut completed = batch.as_completed();
+    let done = completed.next().unwrap();
+    thread::sleep(ms(20));
+    done.resubmit();
+    let done = completed.next().unwrap();
+    assert!(done.elapsed() >= ms(20), "{:?}", done.elapsed());
+    let give_up = done.into_result().unwrap_err();
+    assert!(give_up.elapsed() >= ms(20), "{:?}", give_up.elapsed());
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use retry_pool::{CancelToken, GiveUpReason, RetryPolicy};
 
@@ -222,4 +223,42 @@ fn a_deadline_passes_while_the_only_worker_takes_an_endless_job() {
             assert_settled(&pool, 1, 1);
         },
     );
+}
+
+/// Who was started for one of them, and had none left, took the next as its last, and nobody the one after.
+#[test]
+fn what_is_due_waits_for_what_comes_due_next() {
+    let sides = ["all in time", "some are due", "all are due"];
+    explore("what is due waits for the next", &sides, |sides| {
+        let pool = pool(1);
+        let (gate, next) = (CancelToken::new(), CancelToken::new());
+        let held = pool.submit(hangs_until(&gate));
+        let first = pool.job(lucky).timeout(LATER).submit();
+        let settles = next.clone();
+        let job = pool.job({
+            let next = next.clone();
+            move || {
+                next.cancel();
+                lucky()
+            }
+        });
+        let job = job.timeout(LATER).on_give_up(move |_| settles.cancel());
+        let waits = pool.job(lucky).timeout(LATER);
+        let waits = waits.on_give_up(move |_| {
+            next.wait_timeout(Duration::MAX);
+        });
+        let jobs = [first, waits.submit(), job.submit()];
+        if choose(2) == 0 {
+            gate.cancel();
+        }
+        let due = jobs.into_iter().map(|job| usize::from(job.wait().is_err()));
+        sides.saw(match due.sum() {
+            0 => "all in time",
+            3 => "all are due",
+            _ => "some are due",
+        });
+        gate.cancel();
+        held.wait().unwrap();
+        pool.shutdown();
+    });
 }
