@@ -9,8 +9,6 @@ pub(crate) struct Registry<L: ?Sized> {
     closed: bool,
     begun: u64,
     live: Vec<Member<L>>,
-    /// At how many members those that are gone are looked for next.
-    crowd: usize,
     past: Stats,
 }
 
@@ -26,7 +24,6 @@ impl<L: ?Sized> Default for Registry<L> {
             closed: false,
             begun: 0,
             live: Vec::new(),
-            crowd: 0,
             past: Stats::default(),
         }
     }
@@ -49,11 +46,7 @@ impl<L: ?Sized> Registry<L> {
     }
 
     pub(crate) fn add(&mut self, number: u64, lane: &Arc<L>, counts: Arc<Counts>) {
-        if self.live.len() >= self.crowd {
-            self.retire();
-            // So that each batch costs the same, however many live.
-            self.crowd = 2 * self.live.len();
-        }
+        self.retire();
         let lane = Arc::downgrade(lane);
         self.live.push(Member {
             number,
@@ -68,13 +61,13 @@ impl<L: ?Sized> Registry<L> {
         member.lane.upgrade()
     }
 
-    /// Moves the counts of batches that are gone into the sum. A batch is gone with the last of its completions: one that is being
-    /// resubmitted when its iteration ends still counts.
+    /// Moves the counts of batches that are gone into the sum. They have two owners, the batch and this; who may still count something
+    /// after the lane is gone, since it resubmits a completion, is a third.
     fn retire(&mut self) {
         self.live.retain(|member| {
-            let live = Arc::strong_count(&member.counts) > 1;
+            let live = member.lane.strong_count() > 0 || Arc::strong_count(&member.counts) > 2;
             if !live {
-                // ORDERING: with the Release of whoever dropped the last reference, whose last counts are wanted.
+                // ORDERING: with the Release of whoever dropped those references, whose last counts are wanted.
                 fence(Ordering::Acquire);
                 self.past.add_outcomes(&member.counts);
                 self.past.add_accepted(&member.counts);
@@ -112,7 +105,7 @@ mod tests {
         registry.add(1, &lane, Arc::clone(&counts));
         assert!(registry.find(1).is_some() && registry.find(2).is_none());
         assert_eq!(registry.lanes().len(), 1);
-        drop((lane, counts));
+        drop(lane);
         assert_eq!((registry.lanes().len(), registry.counts().count()), (0, 1));
         registry.add(2, &Arc::new(()), Arc::default());
         assert_eq!(
@@ -126,11 +119,12 @@ mod tests {
         let mut registry = Registry::default();
         let counts = Arc::<Counts>::default();
         registry.add(1, &Arc::new(()), Arc::clone(&counts));
+        let resubmits = Arc::clone(&counts);
         registry.add(2, &Arc::new(()), Arc::default());
-        counts.accepted.bump(3);
+        resubmits.accepted.bump(3);
         let accepted = registry.counts().map(|counts| counts.accepted.get());
         assert_eq!((accepted.sum(), registry.past().accepted()), (3, 0));
-        drop(counts);
+        drop(resubmits);
         registry.add(3, &Arc::new(()), Arc::default());
         assert_eq!(registry.past().accepted(), 3);
     }

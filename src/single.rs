@@ -127,8 +127,8 @@ where
         self
     }
 
-    /// Is called when the job gives up, for whatever reason, just before its handle knows: on a worker, or on the thread that
-    /// cancels the job or stops the pool; not if a closed pool refused the job. A panic in it is contained.
+    /// Is called when the job gives up, for whatever reason, just before its handle knows: on a worker, or in the call that ends
+    /// it, which cancels, stops the pool, or submits while the pool stops; not if a closed pool refused the job. A panic in it is contained.
     pub fn on_give_up(mut self, hook: impl Fn(&GiveUp<E>) + Send + 'p) -> Self {
         self.options().on_give_up = Some(Contained::new(Box::new(hook)));
         self

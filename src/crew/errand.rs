@@ -24,8 +24,9 @@ pub(super) enum Errand<'p> {
     Tell(Vec<Arc<dyn Listener>>, GiveUpReason),
     /// To tell the observer of a worker that is stuck.
     Report(WorkerEvent),
-    /// To end the pool, if the last job has ended where the pool is not known.
-    Settle,
+    /// To drop references to batches whose notes were heeded, each of which may be the last one; and to end the pool, if the last job
+    /// has ended where the pool is not known.
+    Part(Vec<SharedLane<'p>>),
 }
 
 /// An errand in the work channel.
@@ -59,7 +60,8 @@ impl<'p> Slip<'p> {
                 let observer = &crew.settings.observer;
                 observer.tell(|observer| observer.worker_stuck(&event));
             }
-            Some(Errand::Settle) | None => {}
+            Some(Errand::Part(lanes)) => unwind::discard_all(lanes),
+            None => {}
         }
         // The timer may have ended the last jobs.
         crew.settled();

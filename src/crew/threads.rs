@@ -110,43 +110,45 @@ impl<'p> Crew<'p> {
     /// Takes work that is urgent, if there is any. Nothing else is for a worker that is one too many: a job would be run by more workers
     /// than the pool is to have, and hold back what comes due meanwhile.
     fn look_for_urgent(&self, post: &Post) -> Option<SharedWork<'p>> {
-        self.heed_notes(post);
-        self.queue.pop_urgent()
+        self.heed_notes(post).or_else(|| self.queue.pop_urgent())
     }
 
     /// Takes work if there is any.
     fn look(&self, post: &Post) -> Option<SharedWork<'p>> {
-        self.heed_notes(post);
-        self.queue.pop()
+        self.heed_notes(post).or_else(|| self.queue.pop())
     }
 
-    fn heed_notes(&self, post: &Post) {
-        if self.roster.has_notes() {
-            post.note_work();
-            let notes = self.roster.take_notes();
-            notes.iter().for_each(|note| self.heed(note));
+    /// Does what the notes ask for, but for what may run user code: that is work. Who searches is relied on by all who push to find
+    /// it soon.
+    fn heed_notes(&self, post: &Post) -> Option<SharedWork<'p>> {
+        if !self.roster.has_notes() {
+            return None;
         }
-    }
-
-    /// No user code may run in it: who searches is relied on, by all who push work, to find it soon.
-    #[cold]
-    fn heed(&self, note: &Note) {
-        let (number, gone) = match *note {
-            Note::Announce(number) => (number, false),
-            Note::TokenGone(number) => (number, true),
-            Note::Ended => return self.run_errand(Errand::Settle),
-        };
-        let Some(lane) = self.batches.lock().find(number) else {
-            return;
-        };
-        match lane.missing_tokens(gone) {
-            0 => self.bury(lane),
-            missing => {
-                self.push_tokens(&lane, missing - 1);
-                // The reference, which may be the last one, goes with the last token.
-                self.push(lane);
+        post.note_work();
+        let (mut lanes, mut ended) = (Vec::new(), false);
+        for note in self.roster.take_notes() {
+            let (number, gone) = match note {
+                Note::Announce(number) => (number, false),
+                Note::TokenGone(number) => (number, true),
+                Note::Ended => {
+                    ended = true;
+                    continue;
+                }
+            };
+            let Some(lane) = self.batches.lock().find(number) else {
+                continue;
+            };
+            // The reference, which may be the last one, goes with the last token.
+            match lane.missing_tokens(gone) {
+                0 => lanes.push(lane),
+                missing => {
+                    self.push_tokens(&lane, missing - 1);
+                    self.push(lane);
+                }
             }
         }
+        let is_work = ended || !lanes.is_empty();
+        is_work.then(|| Slip::new(Errand::Part(lanes)) as SharedWork<'p>)
     }
 
     /// The life of the timer's thread. It outlasts the workers, but for the stuck ones, so any attempt can be abandoned.
@@ -249,7 +251,7 @@ impl<'p> Crew<'p> {
         }
     }
 
-    /// Has a worker drop a reference that may be the last one: neither the timer's thread nor a worker that searches runs user code.
+    /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
     fn bury(&self, work: SharedWork<'p>) {
         self.push_when_due(Requeue::Back, Slip::new(Errand::Bury(work)));
     }

@@ -10,7 +10,7 @@ use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, blocking};
-use crate::sync::{MutexGuard, Ordering, give_way, spin};
+use crate::sync::{Arc, MutexGuard, Ordering, give_way, spin};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
@@ -172,6 +172,8 @@ impl<I, T, E> Core<I, T, E> {
         jobs: Vec<Queued<I, E>>,
     ) -> MutexGuard<'a, State<I, T, E>> {
         state.running += jobs.len();
+        // Its batch is not forgotten meanwhile, though the iteration may end.
+        let _counted = Arc::clone(&self.counts);
         drop(state);
         for job in &jobs {
             let attempts = attempts(job.record.as_deref());

@@ -346,21 +346,16 @@ impl<I, T, E> State<I, T, E> {
         }
     }
 
-    /// Queues jobs that have come due, the earliest first. At the front, they follow those that came due before.
-    fn requeue_due(&mut self, place: Requeue, jobs: Vec<Queued<I, E>>) {
+    /// Queues a job that has come due. At the front, what was due first comes first.
+    fn requeue_due(&mut self, place: Requeue, due: Nanos, mut job: Queued<I, E>) {
+        if let Some(record) = &mut job.record {
+            record.set_due(due);
+        }
         match place {
-            Requeue::Back => self.queued.extend(jobs),
+            Requeue::Back => self.queued.push_back(job),
             Requeue::Front => {
-                let Some(first) = jobs.first().map(Queued::due) else {
-                    return;
-                };
-                let behind = self.queued.partition_point(|other| other.due() <= first);
-                // All of them at once, since each time a part of the queue is moved.
-                self.queued.rotate_left(behind);
-                jobs.into_iter()
-                    .rev()
-                    .for_each(|job| self.queued.push_front(job));
-                self.queued.rotate_right(behind);
+                let behind = self.queued.partition_point(|other| other.due() <= due);
+                self.queued.insert(behind, job);
             }
         }
     }

@@ -74,18 +74,13 @@ impl<I, T, E> Core<I, T, E> {
         let setup = &self.setup;
         let mut state = self.state.lock();
         state.armed = state.armed.split_off(&now.saturating_add(1));
-        let mut retries = Vec::new();
         for _ in 0..BITE {
             let Some(first) = state.parked.peek_mut().filter(|first| first.due <= now) else {
                 break;
             };
-            let ParkedJob { due, mut job } = PeekMut::pop(first);
-            if let Some(record) = &mut job.record {
-                record.set_due(due);
-            }
-            retries.push(job);
+            let ParkedJob { due, job } = PeekMut::pop(first);
+            state.requeue_due(setup.place, due, job);
         }
-        state.requeue_due(setup.place, retries);
         let mut stuck = Vec::new();
         while let Some(first) = state.watched.first_entry()
             && first.get().expires <= now

@@ -385,3 +385,30 @@ fn nothing_else_runs_on_the_stack_of_a_job_that_waits() {
     assert_eq!(checked.load(Ordering::SeqCst), 100);
     until_spares_are_gone(&pool);
 }
+
+/// Nobody keeps it for the sake of the token that the waiting job has lost, least of all in the queue behind those who wait for its end.
+#[test]
+fn the_function_of_a_batch_goes_with_its_iteration_though_its_job_has_waited() {
+    let pool = Arc::new(pool(1));
+    let weak = Arc::downgrade(&pool);
+    let alive = Arc::new(());
+    let held = Arc::downgrade(&alive);
+    let batch = pool.batch([0], move |_| {
+        let _held = &alive;
+        let pool = weak.upgrade().unwrap();
+        let quick = pool.submit(|| Ok::<_, ()>(()));
+        let waits = [(); 2].map(|()| {
+            let held = held.clone();
+            pool.submit(move || {
+                until("it is gone", || held.strong_count() == 0);
+                Ok::<_, ()>(())
+            })
+        });
+        quick.wait().unwrap();
+        Ok::<_, ()>(waits)
+    });
+    let done = batch.as_completed().next().unwrap();
+    for waits in done.into_result().unwrap() {
+        waits.wait().unwrap();
+    }
+}
