@@ -107,8 +107,8 @@ impl<E: fmt::Debug> fmt::Debug for FailedAttempt<E> {
 pub(crate) struct Record<E> {
     pub(crate) retry: RetryState,
     reason: GiveUpReason,
-    /// While the job waits, when it is due (0: at once); the limit of an abandoned attempt, where `expired`; at the end, how long it took. One
-    /// field, since a million may be parked.
+    /// While the job waits, when it is due (0: at once; never, if its caller has resubmitted it); the limit of an abandoned attempt,
+    /// where `expired`; at the end, how long it took. One field, since a million may be parked.
     time: Nanos,
     /// The attempt that ran was abandoned and is still to be judged.
     expired: bool,

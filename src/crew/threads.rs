@@ -82,6 +82,9 @@ impl<'p> Crew<'p> {
             self.roster.end_errand(post);
         }
         if let Some(work) = self.look(post) {
+            if post.is_spare() {
+                self.pass_urgent_on();
+            }
             return Some(work);
         }
         let mut patient = self.roster.begin_search() < self.settings.processors as u64;
@@ -118,8 +121,8 @@ impl<'p> Crew<'p> {
         self.heed_notes(post).or_else(|| self.queue.pop())
     }
 
-    /// Does what the notes ask for, but for what may run user code: that is work. Who searches is relied on by all who push to find
-    /// it soon.
+    /// Does what the notes ask for, but for what may run user code: that is work, since who searches is relied on by all who push to find
+    /// it soon. (A push into a pool that was just stopped ends what waits there.)
     fn heed_notes(&self, post: &Post) -> Option<SharedWork<'p>> {
         if !self.roster.has_notes() {
             return None;

@@ -232,7 +232,15 @@ fn what_is_due_waits_for_what_comes_due_next() {
     explore("what is due waits for the next", &sides, |sides| {
         let pool = pool(1);
         let (gate, next) = (CancelToken::new(), CancelToken::new());
-        let held = pool.submit(hangs_until(&gate));
+        let held = pool.submit({
+            let (steps_away, hangs) = (choose(2) == 0, hangs_until(&gate));
+            move || {
+                if steps_away {
+                    CancelToken::new().wait_timeout(LATER);
+                }
+                hangs()
+            }
+        });
         let first = pool.job(lucky).timeout(LATER).submit();
         let settles = next.clone();
         let job = pool.job({
