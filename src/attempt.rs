@@ -146,7 +146,8 @@ impl Attempt {
     }
 
     /// The text of the error that the attempt before this one ended with. Only where the job or batch was told to
-    /// `display_errors()`, since not every error can be displayed.
+    /// `display_errors()`, since not every error can be displayed. In a child of a [`Supervisor`](crate::Supervisor): the last error of its
+    /// earlier runs.
     #[must_use]
     pub fn previous_error(&self) -> Option<&str> {
         self.previous_error.as_deref()

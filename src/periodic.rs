@@ -28,6 +28,8 @@ struct Shared {
     token: CancelToken,
     begun: Nanos,
     period: Nanos,
+    /// When the coming call is due, or that which runs was. Written by the call alone.
+    due: AtomicU64,
     runs: AtomicU64,
     panics: AtomicU64,
     skipped: AtomicU64,
@@ -51,6 +53,7 @@ impl Periodic {
             token: CancelToken::new(),
             begun,
             period: nanos(period),
+            due: AtomicU64::new(begun),
             runs: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -99,7 +102,16 @@ impl Shared {
         unwind::discard(function);
     }
 
-    /// The first multiple of the period that is still to come; those that have passed are skipped.
+    /// Notes when the next call is due; what has passed since the last one is skipped.
+    fn go_on(&self, now: Nanos) -> Nanos {
+        let due = self.next_due(now);
+        let passed = due.saturating_sub(self.due.swap(due, Ordering::Relaxed)) / self.period;
+        self.skipped
+            .fetch_add(passed.saturating_sub(1), Ordering::Relaxed);
+        due
+    }
+
+    /// The first multiple of the period that is still to come.
     fn next_due(&self, now: Nanos) -> Nanos {
         let passed = now.saturating_sub(self.begun) / self.period;
         self.begun
@@ -115,7 +127,6 @@ impl<'p> Work<'p> for Shared {
         let Some(function) = self.function.lock().take() else {
             return Next::Done;
         };
-        let called = crew.clock.now();
         let own = post.swap_token(self.token.clone());
         let (result, _) = Attempt::during(1, false, None, None, || unwind::catch(&**function));
         drop(post.swap_token(own));
@@ -129,10 +140,7 @@ impl<'p> Work<'p> for Shared {
             self.end();
             return Next::Done;
         }
-        let due = self.next_due(crew.clock.now());
-        let skipped = due.saturating_sub(self.next_due(called)) / self.period;
-        self.skipped.fetch_add(skipped, Ordering::Relaxed);
-        Next::ParkUntil(due, Requeue::Back)
+        Next::ParkUntil(self.go_on(crew.clock.now()), Requeue::Back)
     }
 
     fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {
@@ -170,6 +178,7 @@ mod tests {
             token: CancelToken::new(),
             begun,
             period,
+            due: AtomicU64::new(begun),
             runs: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -192,5 +201,12 @@ mod tests {
             [110, 110, 120, 140]
         );
         assert_eq!(shared(5, u64::MAX).next_due(7), u64::MAX);
+        let shared = shared(100, 10);
+        let skipped = |now| (shared.go_on(now), shared.skipped.load(Ordering::Relaxed));
+        // In time, in time, and for the call of 120 a worker was free at 137 only.
+        assert_eq!(
+            [skipped(101), skipped(119), skipped(137), skipped(149)],
+            [(110, 0), (120, 0), (140, 1), (150, 1)]
+        );
     }
 }

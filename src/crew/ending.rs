@@ -39,6 +39,8 @@ impl<'p> Crew<'p> {
         let lanes = batches.lanes();
         self.set_phase(STOPPED);
         drop(batches);
+        // A job that waits for a place may go on waiting while its pool only drains.
+        self.roster.permits.wake_all();
         self.cancel_before(Nanos::MAX);
         // First, because user code that runs below may wait for the threads.
         self.roster.stop();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::options::{ChildExit, ChildOptions, Settings, check_name};
 use super::rules::{Ending, Span, in_a_row};
+use super::slot::After;
 use super::status::text_of;
 use crate::attempt::{Attempt, Texts};
 use crate::backoff::RetryState;
@@ -150,14 +151,18 @@ pub(super) struct Brief {
 }
 
 impl Ward {
-    /// Runs the child once, on the current thread; `uptime` tells how long that has lasted.
-    pub(super) fn run(&mut self, brief: &Brief, uptime: impl FnOnce() -> Nanos) -> Ending {
+    /// Runs the child once, on the current thread; `ask` tells how long that has lasted, and what follows if the child was told to stop.
+    pub(super) fn run(
+        &mut self,
+        brief: &Brief,
+        ask: impl FnOnce() -> (Nanos, Option<After>),
+    ) -> Ending {
         let number = u32::try_from(brief.start).unwrap_or(u32::MAX);
         let texts = Box::new(brief.texts.clone());
         let (result, mark) = Attempt::during(number, false, Some(texts), None, || {
             unwind::catch(&self.function)
         });
-        let uptime = uptime();
+        let (uptime, told_for) = ask();
         let (outcome, mark) = match result {
             Ok(outcome) => (outcome, mark),
             Err(payload) => {
@@ -169,7 +174,13 @@ impl Ward {
             Outcome::Returned(_) => Verdict::Retry,
             Outcome::Failed(_, verdict) => mark.unwrap_or(verdict),
         };
-        let delay = self.delay(brief, uptime, verdict);
+        let delay = match told_for {
+            // Its end is not judged, and so takes no delay.
+            Some(After::Stop | After::Restart(_)) => Some(0),
+            // It has failed, whatever it returned when it was told.
+            Some(After::Judge(_)) => self.delay(brief, uptime, Verdict::Retry),
+            None => self.delay(brief, uptime, verdict),
+        };
         let run = Span { uptime, delay };
         match outcome {
             Outcome::Returned(exit) => Ending::Returned { exit, run },

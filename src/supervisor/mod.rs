@@ -34,7 +34,7 @@ use thread::{Shared, since};
 /// A group of long-running children, each on a named thread of its own, that are brought back when they fail.
 ///
 /// A child is a function with its parameters. It finds its stop signal with [`Attempt::current`](crate::Attempt::current)
-/// (`is_cancelled()`, `cancel_token()`, or `sleep()`, which ends early), its name with `job_name()`, the error of its last run with
+/// (`is_cancelled()`, `cancel_token()`, or `sleep()`, which ends early), its name with `job_name()`, the last error of its earlier runs with
 /// `previous_error()`, and which start it is with `number()`. At most one run of a child exists at any time: one that does not heed its
 /// stop signal holds up its own restart, and others only for its [`grace`](ChildOptions::grace), where they are stopped in order.
 ///
@@ -86,8 +86,7 @@ impl Supervisor {
     #[must_use]
     pub fn children(&self) -> Vec<ChildStatus> {
         let state = self.shared.lock();
-        let slots = state.slots.iter().filter(|slot| !slot.is_gone());
-        slots.map(|slot| slot.status(&self.shared.clock)).collect()
+        state.statuses()
     }
 
     /// The child of this name.
@@ -96,7 +95,7 @@ impl Supervisor {
         let state = self.shared.lock();
         let mut slots = state.slots.iter();
         let slot = slots.find(|slot| &*slot.name == name && !slot.is_gone())?;
-        Some(slot.status(&self.shared.clock))
+        Some(state.status(slot))
     }
 
     /// Adds a child, after all others in start order, and starts it.
@@ -261,10 +260,7 @@ impl Supervisor {
         SupervisorReport {
             still_running: running.map(|slot| slot.name.to_string()).collect(),
             escalated_by: state.escalated.as_ref().map(|(name, _)| name.to_string()),
-            children: {
-                let slots = state.slots.iter().filter(|slot| !slot.is_gone());
-                slots.map(|slot| slot.status(&shared.clock)).collect()
-            },
+            children: state.statuses(),
             elapsed: since(begun, &shared.clock),
         }
     }

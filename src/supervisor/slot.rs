@@ -57,6 +57,8 @@ pub(super) struct Run {
     pub(super) begun: Option<Nanos>,
     /// Mark of the child's thread: it is done.
     pub(super) ended: Option<Ending>,
+    /// Mark of the child's thread: a command had been given before.
+    pub(super) commanded: bool,
     /// The run is to end, and this follows.
     pub(super) after: Option<After>,
     /// It is told in its turn, and holds up those before it.
@@ -92,6 +94,11 @@ impl Run {
     pub(super) fn last_sign(&self) -> Option<Nanos> {
         let beat = self.lifeline.heart.last_beat();
         self.begun.map(|begun| begun.max(beat))
+    }
+
+    /// What follows from its end, if the child was told to stop.
+    pub(super) fn told_for(&self) -> Option<After> {
+        self.told.and(self.after)
     }
 
     /// How long the child has run, or had when its heart stopped.
@@ -164,8 +171,17 @@ impl Slot {
         }
     }
 
-    fn shown(&self, clock: &Clock) -> ChildState {
-        match (&self.phase, self.wish) {
+    /// Marks the run of this generation as ended.
+    pub(super) fn end(&mut self, generation: u64, ending: Ending) {
+        let commanded = self.wish.is_some();
+        if let Some(run) = self.run(generation) {
+            (run.commanded, run.ended) = (commanded, Some(ending));
+        }
+    }
+
+    fn shown(&self, clock: &Clock, ends: bool) -> ChildState {
+        let wish = if ends { Some(Wish::Stop) } else { self.wish };
+        match (&self.phase, wish) {
             (Phase::Active(run), None) if run.after.is_none() => match run.begun {
                 Some(_) => ChildState::Running,
                 None => ChildState::Starting,
@@ -185,14 +201,15 @@ impl Slot {
         }
     }
 
-    pub(super) fn status(&self, clock: &Clock) -> ChildStatus {
+    /// What is shown of it; `ends`: the supervisor is to end.
+    pub(super) fn status(&self, clock: &Clock, ends: bool) -> ChildStatus {
         let uptime = match &self.phase {
             Phase::Active(run) => run.uptime(clock.now()),
             _ => 0,
         };
         ChildStatus {
             name: Arc::clone(&self.name),
-            state: self.shown(clock),
+            state: self.shown(clock, ends),
             starts: self.starts,
             uptime: Duration::from_nanos(uptime),
             errors: self.history.to_vec(),

@@ -27,6 +27,7 @@ use std::time::Duration;
 use super::options::{OnGiveUp, Strategy};
 use super::rules::{Ending, Fate, Span};
 use super::slot::{After, Phase, Rest, Run, Slot, Waiting, Wish};
+use super::status::ChildStatus;
 use crate::attempt::Lifeline;
 use crate::cancel::CancelToken;
 use crate::clock::{Clock, Nanos};
@@ -109,6 +110,17 @@ impl State {
         self.slots.get_mut(place)
     }
 
+    /// What is shown of a child.
+    pub(super) fn status(&self, slot: &Slot) -> ChildStatus {
+        slot.status(&self.clock, self.shutdown.is_some())
+    }
+
+    /// What is shown of all, in start order.
+    pub(super) fn statuses(&self) -> Vec<ChildStatus> {
+        let slots = self.slots.iter().filter(|slot| !slot.is_gone());
+        slots.map(|slot| self.status(slot)).collect()
+    }
+
     /// Does nothing follow by itself, for all children?
     pub(super) fn is_settled(&self) -> bool {
         !self.telling && self.slots.iter().all(Slot::is_settled)
@@ -118,6 +130,10 @@ impl State {
     pub(super) fn turn(&mut self, now: Nanos) -> Turn {
         let mut turn = Turn::default();
         for place in 0..self.slots.len() {
+            // What was wanted before a run ended tells how its end is taken.
+            if matches!(&self.slots[place].phase, Phase::Active(run) if run.commanded) {
+                self.grant(place, now, &mut turn);
+            }
             self.settle(place, now, &mut turn);
             self.grant(place, now, &mut turn);
             self.feel_pulse(place, now, &mut turn);
@@ -292,6 +308,7 @@ impl State {
                 after: None,
                 in_order: false,
                 told: None,
+                commanded: false,
             });
             turn.start.push(Start {
                 id: slot.id,

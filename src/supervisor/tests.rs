@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::child::{Child, Ward};
+use super::child::{Brief, Child, Ward};
 use super::options::{ChildExit, ChildOptions, OnGiveUp, Restart, Strategy};
 use super::rules::{Ending, Span};
-use super::slot::{After, Phase, Slot, Wish};
+use super::slot::{After, Phase, Slot, Waiting, Wish};
 use super::state::State;
-use super::status::ChildState;
-use crate::attempt::Attempt;
+use super::status::{ChildState, ChildStatus};
+use crate::attempt::{Attempt, Texts};
 use crate::clock::{Clock, Nanos};
 use crate::policy::RetryPolicy;
 
@@ -85,7 +85,7 @@ impl Bench {
 
     fn end(&mut self, id: u64, ending: Ending) {
         let slot = self.state.slot(id).unwrap();
-        slot.run(slot.generation).unwrap().ended = Some(ending);
+        slot.end(slot.generation, ending);
     }
 
     /// How many errors are known of a child.
@@ -95,7 +95,7 @@ impl Bench {
 
     fn shown(&mut self, id: u64) -> ChildState {
         let clock = self.state.clock;
-        self.state.slot(id).unwrap().status(&clock).state()
+        self.state.slot(id).unwrap().status(&clock, false).state()
     }
 }
 
@@ -271,7 +271,7 @@ fn a_child_has_run_since_it_began_or_until_its_heart_stopped() {
     let clock = bench.state.clock;
     bench.turn(0);
     let slot = bench.state.slot(0).unwrap();
-    assert!(slot.status(&clock).uptime() > Duration::ZERO);
+    assert!(slot.status(&clock, false).uptime() > Duration::ZERO);
     let run = slot.run(slot.generation).unwrap();
     run.begun = None;
     assert_eq!(run.uptime(7 * MS), 0);
@@ -281,7 +281,7 @@ fn a_child_has_run_since_it_began_or_until_its_heart_stopped() {
     assert_eq!(run.uptime(7 * MS), 2 * MS);
     bench.fail(0, MS);
     bench.turn(10 * MS);
-    let status = bench.state.slot(0).unwrap().status(&clock);
+    let status = bench.state.slot(0).unwrap().status(&clock, false);
     assert_eq!(status.uptime(), Duration::ZERO);
 }
 
@@ -363,4 +363,78 @@ fn a_run_that_was_skipped_is_no_start() {
     bench.turn(0);
     assert_eq!(bench.shown(0), ChildState::Stopped);
     assert_eq!(bench.state.slot(0).unwrap().starts, 0);
+}
+
+/// The supervisor's thread may look only after both.
+#[test]
+fn a_run_that_fails_after_it_was_told_by_a_command_fails_nobody() {
+    for (wish, starts) in [(Wish::Stop, vec![]), (Wish::Restart, vec![1])] {
+        let options = fixed(10).max_consecutive(0).on_give_up(OnGiveUp::Escalate);
+        let mut bench = bench(Strategy::OneForAll, &[&options, &options]);
+        bench.turn(0);
+        bench.state.slot(1).unwrap().wish = Some(wish);
+        bench.fail(1, 0);
+        assert_eq!(bench.turn(MS), (vec![], starts));
+        assert_eq!((bench.errors(1), bench.shown(0)), (0, ChildState::Running));
+    }
+    // A command that comes later does not undo a failure.
+    let mut bench = bench(Strategy::OneForAll, &[&fixed(10), &fixed(10)]);
+    bench.turn(0);
+    bench.fail(1, 0);
+    bench.state.slot(1).unwrap().wish = Some(Wish::Stop);
+    assert_eq!(bench.turn(MS).0, [0]);
+    assert_eq!((bench.errors(1), bench.shown(1)), (1, ChildState::Stopped));
+}
+
+#[test]
+fn a_supervisor_that_is_to_end_shows_nobody_as_running() {
+    let mut bench = bench(Strategy::OneForOne, &[&fixed(10), &fixed(10)]);
+    bench.turn(0);
+    bench.fail(1, 10 * MS);
+    bench.turn(0);
+    bench.state.shutdown = Some(0);
+    let shown: Vec<_> = bench
+        .state
+        .statuses()
+        .iter()
+        .map(ChildStatus::state)
+        .collect();
+    assert_eq!(shown, [ChildState::Stopping, ChildState::Stopped]);
+}
+
+/// Runs a child that was told so before it ended; gives its delay in milliseconds.
+fn delay_of(ward: &mut Ward, in_a_row: u32, told_for: Option<After>) -> Option<Nanos> {
+    let brief = Brief {
+        texts: Texts::default(),
+        start: 1,
+        in_a_row,
+        stable_after: Nanos::MAX,
+        seed: 0,
+        child: 0,
+    };
+    let span = ward.run(&brief, || (0, told_for)).run().unwrap();
+    span.delay.map(|delay| delay / MS)
+}
+
+#[test]
+fn a_run_that_was_told_to_stop_takes_none_of_the_delays() {
+    let delays = || [10, 20].map(Duration::from_millis).into_iter();
+    let options = ChildOptions::new().delay(RetryPolicy::from_delays(delays));
+    let child = Child::new("x", || Err::<(), _>("x")).options(options);
+    let mut ward = child.plan().unwrap().ward;
+    let sibling = Some(After::Restart(Waiting::now()));
+    assert_eq!(delay_of(&mut ward, 0, None), Some(10));
+    for told_for in [sibling, Some(After::Stop), sibling] {
+        assert_eq!(delay_of(&mut ward, 1, told_for), Some(0));
+    }
+    assert_eq!(delay_of(&mut ward, 1, None), Some(20));
+    assert_eq!(delay_of(&mut ward, 2, None), None);
+}
+
+#[test]
+fn a_child_whose_heart_stopped_has_failed_whatever_it_returned_when_it_was_told() {
+    let child = Child::new("x", || Err::<(), _>("cancelled")).options(fixed(10));
+    let mut ward = child.retry_if(|_| false).plan().unwrap().ward;
+    assert_eq!(delay_of(&mut ward, 0, Some(After::Judge(0))), Some(10));
+    assert_eq!(delay_of(&mut ward, 0, None), None);
 }

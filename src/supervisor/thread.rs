@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{Brief, Ward};
 use super::rules::{Ending, Span};
-use super::slot::Slot;
+use super::slot::{After, Slot};
 use super::state::{Event, EventKind, Start, State, Turn};
 use super::status::text_of;
 use crate::attempt::{Attempt, Lifeline, Texts};
@@ -173,9 +173,8 @@ impl Shared {
             delay: Some(nanos(REFUSED_DELAY)),
         };
         let mut state = self.lock();
-        let slot = state.slot(start.id);
-        if let Some(run) = slot.and_then(|slot| slot.run(start.generation)) {
-            run.ended = Some(Ending::Failed { error, run: span });
+        if let Some(slot) = state.slot(start.id) {
+            slot.end(start.generation, Ending::Failed { error, run: span });
         }
         Some(start.name)
     }
@@ -216,7 +215,7 @@ impl Shared {
             return;
         };
         Attempt::supervise(lifeline);
-        let ending = ward.run(&brief, || self.uptime(id, generation));
+        let ending = ward.run(&brief, || self.ask(id, generation));
         self.end(id, generation, ward, ending);
         self.wake();
     }
@@ -239,12 +238,18 @@ impl Shared {
         Some((ward, self.brief(slot), lifeline))
     }
 
-    /// How long a run has lasted.
-    fn uptime(&self, id: u64, generation: u64) -> Nanos {
+    /// How long a run has lasted, and what was to follow if its child was told to stop.
+    fn ask(&self, id: u64, generation: u64) -> (Nanos, Option<After>) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let run = state.slot(id).and_then(|slot| slot.run(generation));
-        run.map_or(0, |run| run.uptime(now))
+        let Some(slot) = state.slot(id) else {
+            return (0, None);
+        };
+        let commanded = slot.wish.map(|_| After::Stop);
+        let run = slot.run(generation);
+        run.map_or((0, None), |run| {
+            (run.uptime(now), commanded.or(run.told_for()))
+        })
     }
 
     fn brief(&self, slot: &Slot) -> Brief {
@@ -276,9 +281,7 @@ impl Shared {
                 continue;
             }
             slot.ward = ward;
-            if let Some(run) = slot.run(generation) {
-                run.ended = Some(ending);
-            }
+            slot.end(generation, ending);
             return;
         }
     }

@@ -86,6 +86,7 @@ fn a_busy_pool_skips_calls_and_takes_them_up_again() {
     keeper.let_through(1);
     busy.wait().unwrap();
     until("it goes on", || clock.runs() > runs + 3);
+    assert!(clock.skipped() >= 15, "{clock:?}");
     assert_eq!(pool.stats().accepted(), 1);
     clock.stop();
 }

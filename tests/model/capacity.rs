@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use retry_pool::{GiveUpReason, TrySubmitError};
+use retry_pool::{CancelToken, GiveUpReason, TrySubmitError};
 
 use crate::explore::{explore, thread};
 use crate::pools::{LATER, assert_settled, builder, lucky, second_time_lucky};
+use crate::timeouts::hangs_until;
 
 #[test]
 fn two_jobs_at_capacity_one() {
@@ -97,6 +98,33 @@ fn shutdown_against_a_blocked_submitter() {
         };
         assert_eq!(first.wait().unwrap(), 2);
         assert_settled(&pool, 1 + accepted, 0);
+    });
+}
+
+/// A job may go on waiting for a place while its pool drains, and has to hear of it when that is stopped.
+#[test]
+fn a_stop_against_a_job_that_waits_for_a_place() {
+    let sides = ["not begun", "refused at once", "refused"];
+    explore("a stop against a job that waits", &sides, |sides| {
+        let pool = Arc::new(builder(2).capacity(1).build().unwrap());
+        let weak = Arc::downgrade(&pool);
+        let job = pool.submit(move || {
+            let pool = weak.upgrade().unwrap();
+            let gate = CancelToken::new();
+            let holds = pool.submit(hangs_until(&gate));
+            let refused = pool.submit(lucky);
+            gate.cancel();
+            let reason = refused.wait().unwrap_err().reason();
+            assert_eq!(reason, GiveUpReason::Shutdown);
+            Ok::<_, ()>(holds.wait().is_ok())
+        });
+        pool.shutdown_timeout(LATER);
+        sides.saw(match job.wait() {
+            Err(_) => "not begun",
+            Ok(false) => "refused at once",
+            Ok(true) => "refused",
+        });
+        pool.shutdown();
     });
 }
 

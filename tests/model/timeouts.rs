@@ -160,7 +160,7 @@ fn shutdown_now_against_the_limit_of_an_attempt_in_a_batch() {
 }
 
 /// Runs until the gate is opened, whatever its own token says.
-fn hangs_until(gate: &CancelToken) -> impl Fn() -> Result<(), ()> + Send + Sync + use<> {
+pub(crate) fn hangs_until(gate: &CancelToken) -> impl Fn() -> Result<(), ()> + Send + Sync + use<> {
     let gate = gate.clone();
     move || {
         while !gate.is_cancelled() {
