@@ -8,7 +8,7 @@
 //! | `Active` with `after` | `Stopping` | when it is to be stopped, or its heart has | its thread to end → what `after` says |
 //! | `Rest` | `Stopped`, `Completed`, `GaveUp` | from `Waiting` or `Active` | a restart by hand → `Waiting` |
 //!
-//! Callers and children's threads only leave *marks* under the lock (`Slot::wish`, `Slot::removed`, `Run::begun`, `Run::ended`,
+//! Callers and children's threads only leave *marks* under the lock (`Slot::wish`, `Slot::removed`, `Run::begun`, `Run::ended`, `Run::commanded`,
 //! `State::shutdown`, a new slot) and wake the supervisor's thread, which alone changes phases, in [`State::turn`]. A turn says what is to
 //! be done then, without the lock: tokens to cancel, threads to start, events to tell.
 //!
