@@ -83,9 +83,9 @@
 //! payload, an input, a result or an error is contained, too.
 //!
 //! ## Memory is bounded
-//! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer; those that its caller
-//! [resubmits](Completion::resubmit) come on top, since nothing blocks there. A result is
-//! freed when it is taken, and a single job's closure before its settlement is seen.
+//! A batch holds at most `window` jobs, whatever the length of its input, also for an endless input or a slow consumer; those
+//! that its caller [resubmits](Completion::resubmit) come on top, since nothing blocks there. A result is freed when it is taken, and a
+//! single job's closure before its settlement is seen.
 //!
 //! ## Waiting in a job does not deadlock
 //! A job that waits for others, in any call of this crate and on any pool, has a spare worker of its own pool in its place as long as it

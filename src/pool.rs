@@ -210,7 +210,8 @@ impl RetryPool {
     }
 
     /// Accepts nothing more from outside, and returns at once. What was accepted goes on, retries included, and its attempts may still
-    /// submit to this pool, which ends with the last one: a hook or a destructor that comes after that one may find it ended. Batches pull no more of their input and end after what was admitted. May be repeated.
+    /// submit to this pool, which ends with the last one: a hook or a destructor that comes after that one may find it ended. Batches
+    /// pull no more of their input and end after what was admitted. May be repeated.
     ///
     /// ```
     /// # use retry_pool::{GiveUpReason, RetryPool};

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use retry_pool::{CancelToken, GiveUpReason, TrySubmitError};
 
 use crate::explore::{explore, thread};
-use crate::pools::{LATER, assert_settled, builder, lucky, second_time_lucky};
-use crate::timeouts::hangs_until;
+use crate::pools::{LATER, assert_settled, builder, hangs_until, lucky, second_time_lucky};
 
 #[test]
 fn two_jobs_at_capacity_one() {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use retry_pool::{Attempt, RetryPolicy, RetryPool, RetryPoolBuilder};
+use crate::explore::thread;
+use retry_pool::{Attempt, CancelToken, RetryPolicy, RetryPool, RetryPoolBuilder};
 
 /// In the model any time that somebody waits for may pass at once.
 pub(crate) const LATER: Duration = Duration::from_millis(1);
@@ -37,4 +38,15 @@ pub(crate) fn assert_settled(pool: &RetryPool, succeeded: u64, gave_up: u64) {
     let stats = pool.stats();
     assert_eq!((stats.succeeded(), stats.gave_up()), (succeeded, gave_up));
     assert_eq!(stats.accepted(), succeeded + gave_up);
+}
+
+/// Runs until the gate is opened, whatever its own token says.
+pub(crate) fn hangs_until(gate: &CancelToken) -> impl Fn() -> Result<(), ()> + Send + Sync + use<> {
+    let gate = gate.clone();
+    move || {
+        while !gate.is_cancelled() {
+            thread::yield_now();
+        }
+        Ok(())
+    }
 }

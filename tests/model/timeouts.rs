@@ -8,7 +8,7 @@ use std::time::Duration;
 use retry_pool::{CancelToken, GiveUpReason, RetryPolicy};
 
 use crate::explore::{choose, explore, thread, until};
-use crate::pools::{LATER, assert_settled, lucky, pool};
+use crate::pools::{LATER, assert_settled, hangs_until, lucky, pool};
 
 #[test]
 fn attempt_timeout_against_a_late_result() {
@@ -157,17 +157,6 @@ fn shutdown_now_against_the_limit_of_an_attempt_in_a_batch() {
         pool.shutdown();
         assert_settled(&pool, succeeded.into(), 1 + u64::from(!succeeded));
     });
-}
-
-/// Runs until the gate is opened, whatever its own token says.
-pub(crate) fn hangs_until(gate: &CancelToken) -> impl Fn() -> Result<(), ()> + Send + Sync + use<> {
-    let gate = gate.clone();
-    move || {
-        while !gate.is_cancelled() {
-            thread::yield_now();
-        }
-        Ok(())
-    }
 }
 
 #[test]

@@ -38,6 +38,10 @@ struct Script {
 
 /// Four children, which poll their switch and their token, and end some time after they were told to stop.
 fn script(strategy: Strategy) -> Script {
+    script_with(strategy, &hot())
+}
+
+fn script_with(strategy: Strategy, options: &ChildOptions) -> Script {
     let (log, lines) = mpsc::channel();
     let mut switches = BTreeMap::new();
     let mut builder = Supervisor::builder().strategy(strategy);
@@ -45,7 +49,7 @@ fn script(strategy: Strategy) -> Script {
         let (switch, switched) = mpsc::channel();
         switches.insert(name, switch);
         let (log, busy) = (log.clone(), AtomicBool::new(false));
-        builder = builder.child_with(name, hot(), move || {
+        builder = builder.child_with(name, options.clone(), move || {
             assert!(!busy.swap(true, SeqCst), "two copies of {name}");
             let attempt = Attempt::current();
             log.send(format!("+{name}")).unwrap();
@@ -108,6 +112,23 @@ fn one_for_one_leaves_the_siblings_alone() {
         .map(ChildStatus::starts)
         .collect();
     assert_eq!(starts, [1, 3, 1, 2]);
+}
+
+#[test]
+fn a_child_that_is_restarted_with_a_sibling_keeps_its_own_delays() {
+    let delays = || [ms(1); 3].into_iter();
+    let options = ChildOptions::new().delay(RetryPolicy::from_delays(delays));
+    let script = script_with(Strategy::OneForAll, &options);
+    for (starts, name) in (2..).zip(["b", "a", "a", "a", "b"]) {
+        script.fail(name);
+        eventually("all have been restarted", || {
+            let children = script.supervisor.children();
+            let restarted = |child: &ChildStatus| {
+                (child.starts(), child.state()) == (starts, ChildState::Running)
+            };
+            children.iter().all(restarted)
+        });
+    }
 }
 
 #[test]
