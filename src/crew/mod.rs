@@ -29,6 +29,7 @@
 mod admission;
 mod ending;
 mod errand;
+mod heels;
 mod rest;
 mod threads;
 

@@ -4,13 +4,14 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use super::errand::{Errand, Slip};
+use super::heels::Heels;
 use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook};
 use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::{Note, Post, Rest, Roster, Stuck};
-use crate::sync::{Arc, search, wait_until};
+use crate::sync::{Arc, gather, search, wait_until};
 use crate::unwind;
 
 impl<'p> Crew<'p> {
@@ -31,7 +32,8 @@ impl<'p> Crew<'p> {
         let observer = &self.settings.observer;
         call(&self.settings.on_thread_start);
         observer.tell(|observer| observer.worker_started(&event(false)));
-        while let Some(work) = self.next_work(post) {
+        let mut heels = Heels::new();
+        while let Some(work) = self.next_work(post, &mut heels) {
             post.note_work();
             let next = if self.phase() == STOPPED && !work.outlasts_stop() {
                 work.give_up(self, GiveUpReason::Shutdown);
@@ -62,7 +64,7 @@ impl<'p> Crew<'p> {
     }
 
     /// Blocks until there is work. `None`: the thread is not needed any more, and not counted as available.
-    fn next_work(&self, post: &Arc<Post>) -> Option<SharedWork<'p>> {
+    fn next_work(&self, post: &Arc<Post>, heels: &mut Heels) -> Option<SharedWork<'p>> {
         if post.is_spare() {
             while self.roster.is_surplus(post) {
                 // What has come due is settled also where all others are busy.
@@ -85,9 +87,13 @@ impl<'p> Crew<'p> {
             if post.is_spare() {
                 self.pass_urgent_on();
             }
+            heels.note_found();
             return Some(work);
         }
         let mut patient = self.roster.begin_search() < self.settings.processors as u64;
+        if patient && heels.keeps_away() {
+            heels.note_gathered(gather(|| self.queue.len()));
+        }
         loop {
             // One of too many searchers has its last look while it goes to sleep.
             let found = patient.then(|| search(|| self.look(post))).flatten();

@@ -191,6 +191,11 @@ pub(crate) fn search<V>(look: impl FnOnce() -> Option<V>) -> Option<V> {
     look()
 }
 
+/// Without the time that passes meanwhile.
+pub(crate) fn gather(len: impl Fn() -> usize) -> usize {
+    len()
+}
+
 // Time. All threads of an execution are on one thread of the operating system, and each execution goes on where the last one ended:
 // all that matters are differences.
 
