@@ -91,8 +91,9 @@ impl<'p> Crew<'p> {
             return Some(work);
         }
         let mut patient = self.roster.begin_search() < self.settings.processors as u64;
-        if patient && heels.keeps_away() {
-            heels.note_gathered(gather(|| self.queue.len()));
+        let now = || self.clock.now();
+        if patient && !self.roster.permits.are_bounded() && heels.keeps_away(now) {
+            heels.note_gathered(gather(|| self.queue.len()), now);
         }
         loop {
             // One of too many searchers has its last look while it goes to sleep.

@@ -52,21 +52,25 @@ pub(crate) fn search<V>(mut look: impl FnMut() -> Option<V>) -> Option<V> {
 }
 
 /// Lets work gather while somebody adds it all the time; says how much is there. Looks at `len` after 8 pauses (0.2 µs), and then less often,
-/// up to 64 (1.6 µs); ends when less than one was added in 16 pauses, and after [`GATHERING`].
+/// up to 64 (1.6 µs); ends when less than one was added in 16 pauses, and with the first look after [`GATHERING`].
 pub(crate) fn gather(len: impl Fn() -> usize) -> usize {
+    gather_within(GATHERING, len)
+}
+
+fn gather_within(limit: Duration, len: impl Fn() -> usize) -> usize {
     let begun = now();
     let (mut pauses, mut seen) = (8, 0);
     loop {
         (0..pauses).for_each(|_| std::hint::spin_loop());
         let gathered = len();
-        if gathered < seen + (pauses / 16).max(1) || begun.elapsed() >= GATHERING {
+        if gathered < seen + (pauses / 16).max(1) || begun.elapsed() >= limit {
             return gathered;
         }
         (pauses, seen) = ((2 * pauses).min(64), gathered);
     }
 }
 
-/// Half of what a job may be held back so that it can be one of a group.
+/// Half of what a completion may be held back so that it can be one of a group (`lane/pocket.rs`).
 const GATHERING: Duration = Duration::from_micros(25);
 
 fn spin_between<V, const N: usize>(
@@ -97,32 +101,33 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    #[test]
-    fn work_gathers_while_it_comes_and_no_longer_than_it_may() {
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// What has gathered, and in how many looks, where each of the first looks finds so much more.
+    fn gathered(limit: Duration, more: usize, first: usize) -> (usize, usize) {
         let looks = Cell::new(0);
-        let comes = |last: usize| {
-            looks.set(0);
-            let begun = now();
-            let gathered = gather(|| {
-                looks.set(looks.get() + 1);
-                4 * looks.get().min(last)
-            });
-            (gathered, begun.elapsed())
-        };
-        assert_eq!((comes(0).0, looks.get()), (0, 1));
-        assert_eq!((comes(3).0, looks.get()), (12, 4));
-        let (gathered, took) = comes(usize::MAX);
-        assert!(took >= GATHERING && gathered >= 4, "{gathered} in {took:?}");
+        let gathered = gather_within(limit, || {
+            looks.set(looks.get() + 1);
+            more * looks.get().min(first)
+        });
+        (gathered, looks.get())
     }
 
     #[test]
-    fn work_that_comes_slowly_does_not_gather() {
-        let looks = Cell::new(0);
-        let gathered = gather(|| {
-            looks.set(looks.get() + 1);
-            looks.get()
-        });
+    fn work_gathers_while_it_comes_fast() {
+        assert_eq!(gathered(HOUR, 4, 0), (0, 1));
+        assert_eq!(gathered(HOUR, 4, 100), (400, 101));
         // One each in 8, in 16 and in 32 pauses, of which the last is too little.
-        assert_eq!(gathered, 3);
+        assert_eq!(gathered(HOUR, 1, 100), (3, 3));
+    }
+
+    #[test]
+    fn work_gathers_no_longer_than_it_may() {
+        assert_eq!(gathered(Duration::ZERO, 4, 100), (4, 1));
+        let begun = now();
+        gather(|| {
+            4 * usize::from(begun.elapsed() > Duration::ZERO) + begun.elapsed().as_nanos() as usize
+        });
+        assert!(begun.elapsed() >= GATHERING);
     }
 }
