@@ -9,7 +9,8 @@ pub(crate) type Nanos = u64;
 
 /// A duration in nanoseconds, `u64::MAX` for any that is longer than 584 years.
 pub(crate) fn nanos(duration: Duration) -> Nanos {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// The monotonic clock of one pool.

@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::clock::deadline_after;
 use crate::give_up::GiveUp;
-use crate::job::{JobState, Pending};
+use crate::job::{JobState, Pending, Reference};
 use crate::slot::{Look, block_on};
-use crate::sync::Arc;
 use crate::unwind;
 
 /// A job that has been submitted: its result can be blocked on, asked for or awaited.
 ///
 /// Dropping the handle detaches the job: it still runs, retries included, and its result is dropped. A handle outlives its
-/// pool.
+/// pool. Jobs that a thread submits by the hundred share memory, 32 at a time, which is freed with the last of their handles.
 ///
 /// ```
 /// use retry_pool::RetryPool;
@@ -38,21 +37,21 @@ use crate::unwind;
 #[must_use = "dropping the handle detaches the job: its result will not be seen"]
 pub struct ScopedHandle<'scope, T, E> {
     /// Invariant: `Some` until the result was waited for or the handle is dropped.
-    job: Option<Arc<dyn Pending<T, E> + 'scope>>,
+    job: Option<Reference<'scope, T, E>>,
 }
 
 /// The handle of a job of a [`RetryPool`](crate::RetryPool), which borrows nothing: see [`ScopedHandle`] for what it does.
 pub type JobHandle<T, E> = ScopedHandle<'static, T, E>;
 
 impl<'scope, T, E> ScopedHandle<'scope, T, E> {
-    pub(crate) fn new(job: Arc<dyn Pending<T, E> + 'scope>) -> Self {
+    pub(crate) fn new(job: Reference<'scope, T, E>) -> Self {
         Self { job: Some(job) }
     }
 
-    fn job(&self) -> &(dyn Pending<T, E> + 'scope) {
-        self.job
-            .as_deref()
-            .expect("a handle that was waited for is gone")
+    fn job(&self) -> (&(dyn Pending<T, E> + 'scope), u32) {
+        let job = self.job.as_ref();
+        let (job, at) = job.expect("a handle that was waited for is gone");
+        (&**job, *at)
     }
 
     /// Blocks until the job has settled, retries included. In a job of any pool, a spare worker takes the place of the one that waits.
@@ -91,11 +90,11 @@ impl<'scope, T, E> ScopedHandle<'scope, T, E> {
     }
 
     fn block(&mut self, deadline: Option<Instant>) -> Option<Result<T, GiveUp<E>>> {
-        let job = self.job();
+        let (job, at) = self.job();
         let result = found(block_on(
             deadline,
-            || job.try_take(),
-            |waker| job.poll(waker),
+            || job.try_take(at),
+            |waker| job.poll(at, waker),
         ))?;
         // Nobody waits any more, so there is no waker to be dropped.
         unwind::discard(self.job.take());
@@ -105,7 +104,8 @@ impl<'scope, T, E> ScopedHandle<'scope, T, E> {
     /// Takes the result if the job has settled; never blocks. `None` afterwards.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<T, GiveUp<E>>> {
-        match self.job().try_take() {
+        let (job, at) = self.job();
+        match job.try_take(at) {
             Look::Value(result) => Some(result),
             Look::NotYet | Look::Gone => None,
         }
@@ -114,13 +114,15 @@ impl<'scope, T, E> ScopedHandle<'scope, T, E> {
     /// Has the job settled? Once true, it stays true.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.job().is_settled()
+        let (job, at) = self.job();
+        job.is_settled(at)
     }
 
     /// Where the job is now; it may be elsewhere a moment later.
     #[must_use]
     pub fn state(&self) -> JobState {
-        self.job().state()
+        let (job, at) = self.job();
+        job.state(at)
     }
 
     /// Cancels the job: true unless it had settled. A queued or parked job settles at once, as
@@ -142,19 +144,21 @@ impl<'scope, T, E> ScopedHandle<'scope, T, E> {
     /// assert_eq!(handle.wait().unwrap_err().reason(), GiveUpReason::Cancelled);
     /// ```
     pub fn cancel(&self) -> bool {
-        self.job().cancel()
+        let (job, at) = self.job();
+        job.cancel(at)
     }
 
     /// How many attempts of the job have begun.
     #[must_use]
     pub fn attempts(&self) -> u32 {
-        self.job().attempts()
+        let (job, at) = self.job();
+        job.attempts(at)
     }
 
     /// The name of the job, if it was given one by [`Job::name`](crate::Job::name).
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.job().name()
+        self.job().0.name()
     }
 }
 
@@ -175,7 +179,8 @@ impl<T, E> Future for ScopedHandle<'_, T, E> {
     type Output = Result<T, GiveUp<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match found(self.job().poll(context.waker())) {
+        let (job, at) = self.job();
+        match found(job.poll(at, context.waker())) {
             Some(result) => Poll::Ready(result),
             None => Poll::Pending,
         }
@@ -184,9 +189,8 @@ impl<T, E> Future for ScopedHandle<'_, T, E> {
 
 impl<T, E> Drop for ScopedHandle<'_, T, E> {
     fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
-            job.leave();
-            // The result may be dropped here, and its destructor may panic.
+        if let Some((job, at)) = self.job.take() {
+            job.leave(at);
             unwind::discard(job);
         }
     }

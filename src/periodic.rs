@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::attempt::Attempt;
 use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
-use crate::crew::{Crew, Next, Parked, SharedWork, Work};
+use crate::crew::{Crew, Next, Parked, Piece, Work};
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::Post;
@@ -58,7 +58,7 @@ impl Periodic {
             panics: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
         });
-        let work: SharedWork<'static> = Arc::clone(&shared) as _;
+        let work = Piece::whole(Arc::clone(&shared) as _);
         crew.park(begun, Parked::Job(work, Requeue::Back));
         Self { shared }
     }
@@ -120,8 +120,8 @@ impl Shared {
 }
 
 impl<'p> Work<'p> for Shared {
-    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
-        if self.is_over(crew).is_some() {
+    fn run(&self, at: u32, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+        if self.is_over(at, crew).is_some() {
             self.end();
         }
         let Some(function) = self.function.lock().take() else {
@@ -136,23 +136,23 @@ impl<'p> Work<'p> for Shared {
         }
         self.runs.fetch_add(1, Ordering::Relaxed);
         *self.function.lock() = Some(function);
-        if self.token.is_cancelled() || self.is_over(crew).is_some() {
+        if self.token.is_cancelled() || self.is_over(at, crew).is_some() {
             self.end();
             return Next::Done;
         }
         Next::ParkUntil(self.go_on(crew.clock.now()), Requeue::Back)
     }
 
-    fn give_up(&self, _crew: &Crew<'p>, _reason: GiveUpReason) {
+    fn give_up(&self, _at: u32, _crew: &Crew<'p>, _reason: GiveUpReason) {
         self.end();
     }
 
-    fn is_over(&self, crew: &Crew<'p>) -> Option<GiveUpReason> {
+    fn is_over(&self, _at: u32, crew: &Crew<'p>) -> Option<GiveUpReason> {
         let closed = (!crew.is_running()).then_some(GiveUpReason::Shutdown);
         closed.or_else(|| crew.has_cancelled(self.begun))
     }
 
-    fn is_live(&self) -> bool {
+    fn is_live(&self, _at: u32) -> bool {
         !self.token.is_cancelled()
     }
 }
@@ -171,6 +171,7 @@ impl fmt::Debug for Periodic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crew::WHOLE;
 
     fn shared(begun: Nanos, period: Nanos) -> Shared {
         Shared {
@@ -188,9 +189,9 @@ mod tests {
     #[test]
     fn once_stopped_there_is_nothing_left_to_be_called() {
         let shared = shared(0, 10);
-        assert!(shared.is_live());
+        assert!(shared.is_live(WHOLE));
         shared.end();
-        assert!(!shared.is_live());
+        assert!(!shared.is_live(WHOLE));
     }
 
     #[test]

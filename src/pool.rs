@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use crate::batch::Batch;
 use crate::builder::{Outfit, RetryPoolBuilder};
 use crate::clock::deadline_after;
-use crate::crew::Crew;
+use crate::crew::{Crew, Patience};
 use crate::error::{BuildError, TrySubmitError};
 use crate::handle::JobHandle;
 use crate::periodic::Periodic;
 use crate::reason::GiveUpReason;
 use crate::roster::{Recruiter, Role, blocking_for_the_end};
-use crate::single::Job;
+use crate::single::{Job, refused, refused_handle, submit_plain};
 use crate::stats::Stats;
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Arc, Mutex, now};
 use crate::token::end_on_cancel;
+use crate::unwind;
 
 /// A set of OS threads that share one work channel, and whose jobs retry.
 ///
@@ -88,7 +89,10 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.job(job).submit()
+        submit_plain(&self.crew, job, Patience::Until(None)).unwrap_or_else(|(job, _)| {
+            unwind::discard(job);
+            refused_handle::<F, T, E>(&self.crew, None)
+        })
     }
 
     /// Submits one job with the pool's policy if the pool has room for it; never blocks.
@@ -101,8 +105,7 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let refused = |error: TrySubmitError<Job<'static, F, T, E>>| error.map(Job::into_job);
-        self.job(job).try_submit().map_err(refused)
+        submit_plain(&self.crew, job, Patience::None).map_err(refused)
     }
 
     /// Submits one job with the pool's policy; waits for room in the pool no longer than `timeout`.
@@ -127,8 +130,8 @@ impl RetryPool {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let refused = |error: TrySubmitError<Job<'static, F, T, E>>| error.map(Job::into_job);
-        self.job(job).submit_timeout(timeout).map_err(refused)
+        let patience = Patience::Until(deadline_after(timeout));
+        submit_plain(&self.crew, job, patience).map_err(refused)
     }
 
     /// One job with settings of its own; [`Job::submit`] starts it.

@@ -5,12 +5,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::clock::{deadline_after, nanos};
-use crate::crew::{Crew, Parked, Patience, Refusal, SharedWork, WeakWork};
+use crate::crew::{Crew, Parked, Patience, Piece, Refusal};
 use crate::error::TrySubmitError;
 use crate::give_up::{AttemptError, GiveUp};
-use crate::handle::ScopedHandle;
-use crate::job::{Callable, Options, Plain, SharedFn, SingleJob, Todo};
+use crate::handle::{JobHandle, ScopedHandle};
+use crate::job::{Callable, Cell, Limited, Options, Plain, SharedFn, Slab, Tuned, place};
 use crate::judge::NextAttempt;
+use crate::observe::JobEvent;
 use crate::policy::{Requeue, RetryPolicy, Verdict};
 use crate::sync::{Arc, Weak};
 use crate::unwind::{self, Contained};
@@ -193,8 +194,7 @@ where
                 } = refused;
                 unwind::discard(job);
                 unwind::discard(options);
-                let refused = SingleJob::<Plain<F>, T, E>::refused(crew, name);
-                ScopedHandle::new(Arc::new(refused))
+                refused_handle::<F, T, E>(&crew, name)
             }
         }
     }
@@ -251,8 +251,11 @@ where
             values: _,
         } = self;
         Ok(match share {
-            None => launch(crew, Plain(job), name, options, number),
-            Some(share) => launch(crew, share(job), name, options, number),
+            None => launch(&crew, Tuned { job, options }, name, number),
+            Some(share) => {
+                let (job, options) = (share(job), options.unwrap_or_default());
+                launch(&crew, Limited { job, options }, name, number)
+            }
         })
     }
 }
@@ -290,29 +293,49 @@ where
     }
 }
 
-fn refused<V>((given, refusal): (V, Refusal)) -> TrySubmitError<V> {
+pub(crate) fn refused<V>((given, refusal): (V, Refusal)) -> TrySubmitError<V> {
     match refusal {
         Refusal::Full => TrySubmitError::Full(given),
         Refusal::Closed => TrySubmitError::Closed(given),
     }
 }
 
-/// Sends an admitted job to work.
+/// Submits a job with nothing but the pool's settings.
+pub(crate) fn submit_plain<F, T, E>(
+    crew: &Arc<Crew<'static>>,
+    job: F,
+    patience: Patience,
+) -> Result<JobHandle<T, E>, (F, Refusal)>
+where
+    F: Fn() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let number = match crew.admit(patience) {
+        Ok(number) => number,
+        Err(refusal) => return Err((job, refusal)),
+    };
+    let (work, job) = place(crew, job, crew.clock.now(), number);
+    tell_accepted(crew, number, None);
+    crew.push(work);
+    Ok(ScopedHandle::new(job))
+}
+
+/// Sends an admitted job with settings of its own to work.
 fn launch<'p, J, T, E>(
-    crew: Arc<Crew<'p>>,
-    job: J,
+    crew: &Arc<Crew<'p>>,
+    mut job: J,
     name: Option<Arc<str>>,
-    mut options: Option<Box<Options<'p, T, E>>>,
-    number: u64,
+    number: u32,
 ) -> ScopedHandle<'p, T, E>
 where
-    J: Callable<T, E> + 'p,
+    J: Callable<'p, T, E> + 'p,
     T: Send + 'p,
     E: Send + 'p,
 {
     let accepted = crew.clock.now();
     let (mut begins, mut deadline, mut watched) = (accepted, None, false);
-    if let Some(options) = &mut options {
+    if let Some(options) = job.options_mut() {
         begins = accepted.saturating_add(nanos(options.delay));
         deadline = options
             .timeout
@@ -320,33 +343,52 @@ where
         watched = options.attempt_timeout.is_some();
         (options.begins, options.deadline) = (begins, deadline);
     }
-    let mut todo = Todo {
-        job,
-        options,
-        record: None,
-    };
-    let job = if watched {
-        Arc::new_cyclic(|this: &Weak<SingleJob<'p, J, T, E>>| {
-            if let Some(options) = &mut todo.options {
-                options.this = Some(this.clone() as WeakWork<'p>);
+    tell_accepted(crew, number, name.as_deref());
+    let (work, job) = if watched {
+        Arc::new_cyclic(|this: &Weak<Slab<'p, J, T, E, 1>>| {
+            if let Some(options) = job.options_mut() {
+                options.this = Some(Piece::whole(this.clone() as _));
             }
-            SingleJob::new(crew, todo, name, number, accepted)
+            Slab::single(crew, name, Cell::new(job, accepted, number))
         })
     } else {
-        Arc::new(SingleJob::new(crew, todo, name, number, accepted))
-    };
-    let observer = &job.crew.settings.observer;
-    observer.tell(|observer| observer.job_accepted(&job.event(0)));
-    let work: SharedWork<'p> = Arc::clone(&job) as _;
+        Arc::new(Slab::single(crew, name, Cell::new(job, accepted, number)))
+    }
+    .whole();
     if let Some(deadline) = deadline {
-        job.crew
-            .park(deadline, Parked::Deadline(Arc::downgrade(&work)));
+        crew.park(deadline, Parked::Deadline(work.downgrade()));
     }
     if begins > accepted {
-        job.crew.park(begins, Parked::Job(work, Requeue::Back));
+        crew.park(begins, Parked::Job(work, Requeue::Back));
     } else {
-        job.crew.push(work);
+        crew.push(work);
     }
+    ScopedHandle::new(job)
+}
+
+fn tell_accepted(crew: &Crew<'_>, number: u32, name: Option<&str>) {
+    crew.settings.observer.tell(|observer| {
+        observer.job_accepted(&JobEvent {
+            batch: None,
+            number: u64::from(number),
+            name,
+            attempts: 0,
+        });
+    });
+}
+
+/// The handle of a job that was not accepted.
+pub(crate) fn refused_handle<'p, F, T, E>(
+    crew: &Arc<Crew<'p>>,
+    name: Option<Arc<str>>,
+) -> ScopedHandle<'p, T, E>
+where
+    F: Fn() -> Result<T, E> + Send + 'p,
+    T: Send + 'p,
+    E: Send + 'p,
+{
+    let cell = Cell::<Plain<F>, T, E>::refused();
+    let (_, job) = Arc::new(Slab::single(crew, name, cell)).whole();
     ScopedHandle::new(job)
 }
 

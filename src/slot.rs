@@ -2,11 +2,12 @@
 //!
 //! | state | entered by | allows |
 //! |---|---|---|
-//! | `Pending(Q)` | creation; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `interrupt` |
+//! | `Vacant` | creation | `fill` |
+//! | `Pending(Q)` | creation; `fill`; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `interrupt` |
 //! | `Busy(worker, …)` | `begin`: the caller owns `Q` now and must `put_back`, `lend` or `set` | these, `interrupt` |
 //! | `Lent(Q, …)` | `lend`: an attempt runs that may be abandoned | `reclaim`, `expire`, `interrupt` |
 //! | `Set(V)` | `set`; [`Slot::settled`] | taking the value |
-//! | `Taken` | the waiter that took the value | nothing |
+//! | `Taken` | the waiter that took the value; `leave`, or else `set` after it | nothing |
 //!
 //! Whoever waits leaves a [`Waker`], and a blocked thread is one more kind of waker ([`Parker`]). Setting looks for the waker
 //! under the same lock under which a waiter looks for the value before it leaves one, so no wake-up is lost. Wakers are
@@ -32,10 +33,12 @@ struct State<Q, V> {
     waiter: Option<Box<Waker>>,
 }
 
+/// The flag in some says that nobody asks for the value any more. In here it takes no room.
 enum Phase<Q, V> {
-    Pending(Q),
+    Vacant,
+    Pending(Q, bool),
     /// With the number of the worker, or [`NOBODY`], and why it is to stop.
-    Busy(u32, Option<GiveUpReason>),
+    Busy(u32, Option<GiveUpReason>, bool),
     Lent(Box<Loan<Q>>),
     Set(V),
     Taken,
@@ -47,10 +50,13 @@ struct Loan<Q> {
     worker: u32,
     told: Option<GiveUpReason>,
     attempt: u32,
+    left: bool,
 }
 
 /// Stands for a thread that is no worker, where it settles a job.
 pub(crate) const NOBODY: u32 = u32::MAX;
+
+const VACANT: &str = "nobody knows of a vacant slot";
 
 /// What a look at a slot finds.
 #[derive(Debug, PartialEq)]
@@ -70,8 +76,12 @@ pub(crate) enum Standing<Q> {
 }
 
 impl<Q, V> Slot<Q, V> {
+    pub(crate) fn vacant() -> Self {
+        Self::in_phase(Phase::Vacant)
+    }
+
     pub(crate) fn pending(source: Q) -> Self {
-        Self::in_phase(Phase::Pending(source))
+        Self::in_phase(Phase::Pending(source, false))
     }
 
     pub(crate) fn settled(value: V) -> Self {
@@ -85,6 +95,16 @@ impl<Q, V> Slot<Q, V> {
                 waiter: None,
             }),
         }
+    }
+
+    /// Gives a vacant slot its source.
+    pub(crate) fn fill(&self, source: Q) {
+        let mut state = self.state.lock();
+        debug_assert!(
+            matches!(state.phase, Phase::Vacant),
+            "a slot is filled once"
+        );
+        state.phase = Phase::Pending(source, false);
     }
 
     /// Takes the source out for this worker to work on. `None` if it is being worked on already, or the value is set.
@@ -122,7 +142,7 @@ impl<Q, V> Slot<Q, V> {
     /// Was it told to stop?
     pub(crate) fn told(&self) -> Option<GiveUpReason> {
         match &self.state.lock().phase {
-            Phase::Busy(_, told) => *told,
+            Phase::Busy(_, told, _) => *told,
             Phase::Lent(loan) => loan.told,
             _ => None,
         }
@@ -132,9 +152,9 @@ impl<Q, V> Slot<Q, V> {
     pub(crate) fn put_back(&self, source: Q) -> Result<(), (Q, GiveUpReason)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Busy(_, Some(reason)) => Err((source, reason)),
-            Phase::Busy(_, None) => {
-                state.phase = Phase::Pending(source);
+            Phase::Busy(_, Some(reason), _) => Err((source, reason)),
+            Phase::Busy(_, None, left) => {
+                state.phase = Phase::Pending(source, left);
                 Ok(())
             }
             _ => unreachable!("only who began may put back"),
@@ -144,7 +164,7 @@ impl<Q, V> Slot<Q, V> {
     /// Leaves the source here while an attempt runs that may be abandoned.
     pub(crate) fn lend(&self, source: Q, attempt: u32) {
         let mut state = self.state.lock();
-        let Phase::Busy(worker, told) = state.phase else {
+        let Phase::Busy(worker, told, left) = state.phase else {
             unreachable!("only who began may lend");
         };
         state.phase = Phase::Lent(Box::new(Loan {
@@ -152,17 +172,20 @@ impl<Q, V> Slot<Q, V> {
             worker,
             told,
             attempt,
+            left,
         }));
     }
 
     /// Takes the source back after the attempt; `None` if it was abandoned.
     pub(crate) fn reclaim(&self, worker: u32, attempt: u32) -> Option<Q> {
         let mut state = self.state.lock();
-        let told = match &state.phase {
-            Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => loan.told,
+        let (told, left) = match &state.phase {
+            Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => {
+                (loan.told, loan.left)
+            }
             _ => return None,
         };
-        match std::mem::replace(&mut state.phase, Phase::Busy(worker, told)) {
+        match std::mem::replace(&mut state.phase, Phase::Busy(worker, told, left)) {
             Phase::Lent(loan) => Some(loan.source),
             _ => unreachable!("looked at under the same lock"),
         }
@@ -181,47 +204,63 @@ impl<Q, V> Slot<Q, V> {
             Phase::Lent(loan) if loan.attempt == attempt => {}
             _ => return None,
         }
-        let Phase::Lent(mut loan) = std::mem::replace(&mut state.phase, Phase::Busy(NOBODY, None))
-        else {
+        let Phase::Lent(mut loan) = std::mem::replace(&mut state.phase, Phase::Taken) else {
             unreachable!("looked at under the same lock");
         };
         change(&mut loan.source, loan.told);
-        state.phase = Phase::Pending(loan.source);
+        state.phase = Phase::Pending(loan.source, loan.left);
         Some(left(loan.worker))
     }
 
     /// Looks at the source while nobody works on it; `Err`: is it being worked on?
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&Q) -> R) -> Result<R, bool> {
         match &self.state.lock().phase {
-            Phase::Pending(source) => Ok(look(source)),
+            Phase::Pending(source, _) => Ok(look(source)),
             Phase::Busy(..) | Phase::Lent(_) => Err(true),
             Phase::Set(_) | Phase::Taken => Err(false),
+            Phase::Vacant => unreachable!("{VACANT}"),
         }
     }
 
-    /// Sets the value and wakes who waits for it. The caller has begun and not put back, so this happens once.
-    pub(crate) fn set(&self, value: V) {
+    /// Sets the value and wakes who waits for it; gives the value back if nobody asks for it any more. The caller has begun and not put
+    /// back, so this happens once.
+    #[must_use = "what nobody asks for is to be discarded"]
+    pub(crate) fn set(&self, value: V) -> Option<V> {
         let mut state = self.state.lock();
         debug_assert!(
             matches!(state.phase, Phase::Busy(..)),
             "only who began may set"
         );
+        if let Phase::Busy(_, _, true) = state.phase {
+            state.phase = Phase::Taken;
+            return Some(value);
+        }
         state.phase = Phase::Set(value);
         let waiter = state.waiter.take();
         drop(state);
         if let Some(waker) = waiter {
             unwind::contain(|| waker.wake());
         }
+        None
     }
 
     pub(crate) fn is_settled(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Set(_) | Phase::Taken)
     }
 
-    /// Drops the waker of who waited.
+    /// Nobody asks for the value any more: drops it, and the waker of who waited. To be called last.
     pub(crate) fn leave(&self) {
-        let waiter = self.state.lock().waiter.take();
+        let mut state = self.state.lock();
+        match &mut state.phase {
+            Phase::Pending(_, left) | Phase::Busy(_, _, left) => *left = true,
+            Phase::Lent(loan) => loan.left = true,
+            Phase::Set(_) | Phase::Taken | Phase::Vacant => {}
+        }
+        let waiter = state.waiter.take();
+        let value = state.take_value();
+        drop(state);
         unwind::discard(waiter);
+        unwind::discard(value);
     }
 
     /// Takes the value if it is there.
@@ -249,11 +288,11 @@ impl<Q, V> Slot<Q, V> {
 
 impl<Q, V> State<Q, V> {
     fn begin(&mut self, worker: u32) -> Option<Q> {
-        if !matches!(self.phase, Phase::Pending(_)) {
+        let Phase::Pending(_, left) = self.phase else {
             return None;
-        }
-        match std::mem::replace(&mut self.phase, Phase::Busy(worker, None)) {
-            Phase::Pending(source) => Some(source),
+        };
+        match std::mem::replace(&mut self.phase, Phase::Busy(worker, None, left)) {
+            Phase::Pending(source, _) => Some(source),
             _ => unreachable!("just looked at"),
         }
     }
@@ -261,10 +300,11 @@ impl<Q, V> State<Q, V> {
     /// Notes that who works on it is to stop.
     fn tell(&mut self, reason: GiveUpReason) -> Result<Standing<()>, u32> {
         let (worker, told) = match &mut self.phase {
-            Phase::Busy(worker, told) => (*worker, told),
+            Phase::Busy(worker, told, _) => (*worker, told),
             Phase::Lent(loan) => (loan.worker, &mut loan.told),
             Phase::Set(_) | Phase::Taken => return Ok(Standing::Settled),
-            Phase::Pending(_) => return Ok(Standing::Pending(())),
+            Phase::Pending(..) => return Ok(Standing::Pending(())),
+            Phase::Vacant => unreachable!("{VACANT}"),
         };
         told.get_or_insert(reason);
         Err(worker)
@@ -272,9 +312,10 @@ impl<Q, V> State<Q, V> {
 
     fn take_value(&mut self) -> Look<V> {
         match self.phase {
-            Phase::Pending(_) | Phase::Busy(..) | Phase::Lent(_) => return Look::NotYet,
+            Phase::Pending(..) | Phase::Busy(..) | Phase::Lent(_) => return Look::NotYet,
             Phase::Taken => return Look::Gone,
             Phase::Set(_) => {}
+            Phase::Vacant => unreachable!("{VACANT}"),
         }
         match std::mem::replace(&mut self.phase, Phase::Taken) {
             Phase::Set(value) => Look::Value(value),
@@ -323,7 +364,7 @@ mod tests {
         slot.put_back("job").unwrap();
         assert_eq!((slot.is_settled(), slot.try_take()), (false, Look::NotYet));
         assert_eq!(slot.begin(0), Some("job"));
-        slot.set(1);
+        assert_eq!(slot.set(1), None);
         assert_eq!((slot.is_settled(), slot.begin(0)), (true, None));
         assert_eq!(
             (slot.try_take(), slot.try_take()),
@@ -342,7 +383,7 @@ mod tests {
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| wait(None));
             slot.begin(0);
-            slot.set(2);
+            assert_eq!(slot.set(2), None);
             assert_eq!(waiter.join().unwrap(), Look::Value(2));
         });
     }
@@ -365,6 +406,54 @@ mod tests {
     }
 
     #[test]
+    fn a_vacant_slot_is_one_that_pends_once_it_is_filled() {
+        let slot = Number::vacant();
+        slot.fill("job");
+        assert_eq!(slot.peek(|job| *job), Ok("job"));
+        assert_eq!((slot.begin(0), slot.set(1)), (Some("job"), None));
+    }
+
+    #[test]
+    fn a_value_that_nobody_asks_for_does_not_stay() {
+        type Slot = super::Slot<&'static str, Arc<()>>;
+        let value = Arc::new(());
+        let slot = Slot::pending("job");
+        slot.begin(0);
+        assert!(slot.set(Arc::clone(&value)).is_none());
+        slot.leave();
+        assert_eq!((slot.is_settled(), Arc::strong_count(&value)), (true, 1));
+        // It is remembered whatever happens to the job meanwhile.
+        let leave_at: [fn(&Slot); 4] = [
+            |slot| assert!(slot.put_back("job").is_ok()),
+            |slot| slot.lend("job", 1),
+            |slot| {
+                slot.lend("job", 1);
+                assert_eq!(slot.reclaim(0, 1), Some("job"));
+            },
+            |slot| {
+                slot.lend("job", 1);
+                slot.expire(1, |_, _| (), |_| ());
+            },
+        ];
+        for (before, to_there) in leave_at.iter().enumerate().flat_map(|(i, to)| [(i, to); 2]) {
+            let slot = Slot::pending("job");
+            let begun_before = before % 2 == 0;
+            if !begun_before {
+                slot.leave();
+            }
+            slot.begin(0);
+            if begun_before {
+                slot.leave();
+            }
+            to_there(&slot);
+            let _ = (slot.reclaim(0, 1), slot.begin(0));
+            assert!(slot.set(Arc::clone(&value)).is_some());
+            assert!(slot.is_settled() && slot.try_take() == Look::Gone);
+        }
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
     fn what_was_told_to_stop_is_not_put_back() {
         const CANCELLED: GiveUpReason = GiveUpReason::Cancelled;
         let slot = Number::pending("job");
@@ -381,7 +470,7 @@ mod tests {
             (Some("job"), Some(CANCELLED))
         );
         assert_eq!(slot.put_back("job"), Err(("job", CANCELLED)));
-        slot.set(1);
+        assert_eq!(slot.set(1), None);
         assert_eq!(slot.interrupt(CANCELLED, |_| ()), Ok(Standing::Settled));
     }
 }

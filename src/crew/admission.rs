@@ -23,14 +23,14 @@ pub(crate) enum Refusal {
 }
 
 impl Crew<'_> {
-    /// Counts a single job as accepted and returns its number, unless the pool is closed to the caller or stays full.
-    pub(crate) fn admit(&self, patience: Patience) -> Result<u64, Refusal> {
+    /// Counts a single job as accepted and returns its number (half of the count is enough for what that is for), unless the pool is closed to the caller or stays full.
+    pub(crate) fn admit(&self, patience: Patience) -> Result<u32, Refusal> {
         if self.roster.permits.are_bounded() {
             self.acquire_permit(patience)?;
         }
         let number = self.callers.accepted.add(1);
         if self.is_open() {
-            return Ok(number);
+            return Ok(number as u32);
         }
         self.callers.refused.add(1);
         self.roster.permits.release(1);

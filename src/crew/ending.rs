@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Crew, DRAINING, Parked, RUNNING, STOPPED};
+use super::{Crew, DRAINING, Parked, RUNNING, STOPPED, WHOLE};
 use crate::clock::{Nanos, deadline_after};
 use crate::reason::GiveUpReason;
 use crate::sync::{Ordering, fence};
@@ -47,7 +47,7 @@ impl<'p> Crew<'p> {
         self.stop_timer();
         lanes
             .iter()
-            .for_each(|lane| lane.give_up(self, GiveUpReason::Shutdown));
+            .for_each(|lane| lane.give_up(WHOLE, self, GiveUpReason::Shutdown));
         unwind::discard_all(lanes);
         self.sweep(GiveUpReason::Shutdown);
         self.tell_running(GiveUpReason::Shutdown);
@@ -58,7 +58,9 @@ impl<'p> Crew<'p> {
         let reason = GiveUpReason::Cancelled;
         self.cancel_before(self.clock.now());
         let lanes = self.batches.lock().lanes();
-        lanes.iter().for_each(|lane| lane.give_up(self, reason));
+        lanes
+            .iter()
+            .for_each(|lane| lane.give_up(WHOLE, self, reason));
         // What is pushed meanwhile is not cancelled by this call, so it ends. What is urgent is about to end anyway.
         for _ in 0..self.queue.len() {
             let Some(work) = self.queue.pop_other() else {

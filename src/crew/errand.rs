@@ -1,6 +1,6 @@
 //! What the timer's thread, or a worker that searches, leaves to a worker, because user code may run in it.
 
-use super::{Crew, Next, Parked, SharedLane, SharedWork, Work};
+use super::{Crew, Next, Parked, Piece, SharedLane, SharedWork, WHOLE, Work};
 use crate::cancel::Listener;
 use crate::observe::WorkerEvent;
 use crate::reason::GiveUpReason;
@@ -33,8 +33,8 @@ pub(super) enum Errand<'p> {
 pub(super) struct Slip<'p>(Mutex<Option<Errand<'p>>>);
 
 impl<'p> Slip<'p> {
-    pub(super) fn new(errand: Errand<'p>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Some(errand))))
+    pub(super) fn with(errand: Errand<'p>) -> SharedWork<'p> {
+        Piece::whole(Arc::new(Self(Mutex::new(Some(errand)))))
     }
 
     fn carry_out(&self, crew: &Crew<'p>, post: Option<&Post>) {
@@ -50,7 +50,7 @@ impl<'p> Slip<'p> {
             Some(Errand::Sweep) if post.is_none() => {}
             Some(Errand::Sweep) => crew.sweep(GiveUpReason::Shutdown),
             Some(Errand::End(lane, reason)) => {
-                lane.give_up(crew, reason);
+                lane.give_up(WHOLE, crew, reason);
                 unwind::discard(lane);
             }
             Some(Errand::Tell(listeners, reason)) => listeners
@@ -73,12 +73,12 @@ impl<'p> Work<'p> for Slip<'p> {
         true
     }
 
-    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+    fn run(&self, _at: u32, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
         self.carry_out(crew, Some(post));
         Next::Done
     }
 
-    fn give_up(&self, crew: &Crew<'p>, _reason: GiveUpReason) {
+    fn give_up(&self, _at: u32, crew: &Crew<'p>, _reason: GiveUpReason) {
         self.carry_out(crew, None);
     }
 }

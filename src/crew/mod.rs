@@ -32,10 +32,10 @@ mod errand;
 mod heels;
 mod rest;
 mod threads;
+mod work;
 
 use std::fmt;
 
-use crate::cancel::CancelToken;
 use crate::clock::{Clock, Nanos};
 use crate::observe::Watcher;
 use crate::permits::Permits;
@@ -43,90 +43,19 @@ use crate::policy::{Requeue, RetryPolicy};
 use crate::queue::Queue;
 use crate::reason::GiveUpReason;
 use crate::registry::Registry;
-use crate::roster::{Post, Roster, Stuck, is_on};
+use crate::roster::{Roster, is_on};
 use crate::stats::{Counts, Stats};
 use crate::sync::{Arc, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering, Padded, Weak, fence};
 use crate::timer::{Key, Timer};
 use crate::unwind::{self, Contained};
 
 pub(crate) use admission::{Patience, Refusal};
+pub(crate) use work::{
+    Due, Lane, Next, Piece, SharedLane, SharedWork, WHOLE, Watch, WeakLane, WeakWork, Work,
+};
 
 use errand::{Errand, Slip};
 
-/// What the work channel carries: a single job, or a token that says "help this batch".
-pub(crate) trait Work<'p>: Send + Sync {
-    /// Runs on a worker. User code that panics is contained inside.
-    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next;
-
-    /// Is it to be run in a stopped pool, too?
-    fn outlasts_stop(&self) -> bool {
-        false
-    }
-
-    /// Settles whatever has not begun, for this reason.
-    fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason);
-
-    /// Why it is to end rather than to be parked, if so: it was cancelled, or the pool is closed and it does not outlast that.
-    fn is_over(&self, _crew: &Crew<'p>) -> Option<GiveUpReason> {
-        None
-    }
-
-    /// Can it still have something to do?
-    fn is_live(&self) -> bool {
-        true
-    }
-
-    /// The timer's call when the limit of an attempt has passed: gives the worker that is stuck with it. Runs no user code.
-    fn expire(&self, _attempt: u32) -> Option<Stuck> {
-        None
-    }
-
-    /// The timer's call when the time for the whole job has passed. True if the work is to be settled by a worker; else the token of the
-    /// attempt that runs, if one does. Runs no user code.
-    fn pass_deadline(&self) -> (bool, Option<CancelToken>) {
-        (false, None)
-    }
-}
-
-/// The jobs of a batch, as the pool sees them. Its entries in the work channel are tokens.
-pub(crate) trait Lane<'p>: Work<'p> {
-    /// The timer's call when something has come due. Runs no user code.
-    fn due(&self, now: Nanos) -> Due;
-
-    /// How many tokens are missing; `gone` says that one of those that are out is void. Runs no user code.
-    fn missing_tokens(&self, gone: bool) -> usize;
-
-    /// Judges an attempt that was abandoned, if there is one; on this worker, unless it is swept out of a stopped pool.
-    fn judge(&self, crew: &Crew<'p>, post: Option<&Post>);
-
-    /// Accepts nothing more from outside.
-    fn close(&self);
-}
-
-/// What a worker does with work that it has run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    Done,
-    Requeue(Requeue),
-    ParkUntil(Nanos, Requeue),
-    /// The attempt took too long, and somebody else goes on with the job.
-    Abandoned,
-}
-
-/// What the timer does for a lane.
-pub(crate) struct Due {
-    pub(crate) tokens: usize,
-    pub(crate) again: Option<Nanos>,
-    /// Workers whose attempts were abandoned.
-    pub(crate) stuck: Vec<Stuck>,
-    /// The time for the batch is over: it is to be ended.
-    pub(crate) over: bool,
-}
-
-pub(crate) type SharedWork<'p> = Arc<dyn Work<'p> + 'p>;
-pub(crate) type WeakWork<'p> = Weak<dyn Work<'p> + 'p>;
-pub(crate) type SharedLane<'p> = Arc<dyn Lane<'p> + 'p>;
-pub(crate) type WeakLane<'p> = Weak<dyn Lane<'p> + 'p>;
 type Batches<'p> = Registry<dyn Lane<'p> + 'p>;
 
 /// What the timer carries. A lane keeps its own parked jobs, and dies with its iterator; a single job has only this.
@@ -139,18 +68,12 @@ pub(crate) enum Parked<'p> {
     Lane(WeakLane<'p>),
 }
 
-/// An attempt of a single job that has a limit.
-pub(crate) struct Watch<'p> {
-    pub(crate) work: WeakWork<'p>,
-    pub(crate) attempt: u32,
-}
-
 impl Key for Parked<'_> {
     fn is_live(&self) -> bool {
         match self {
             Self::Job(work, _) => work.is_live(),
             Self::Attempt(watch) => watch.strong_count() > 0,
-            Self::Deadline(work) => work.strong_count() > 0,
+            Self::Deadline(work) => !work.is_gone(),
             Self::Lane(lane) => lane.strong_count() > 0,
         }
     }
@@ -327,12 +250,12 @@ impl<'p> Crew<'p> {
     }
 
     fn run_errand(&self, errand: Errand<'p>) {
-        self.push_urgent(Slip::new(errand));
+        self.push_urgent(Slip::with(errand));
     }
 
     /// Adds tokens of a lane.
     pub(crate) fn push_tokens(&self, lane: &SharedLane<'p>, tokens: usize) {
-        (0..tokens).for_each(|_| self.push(Arc::clone(lane) as SharedWork<'p>));
+        (0..tokens).for_each(|_| self.push(Piece::whole(Arc::clone(lane) as _)));
     }
 
     /// Does something wait in the work channel?
@@ -343,7 +266,7 @@ impl<'p> Crew<'p> {
     /// Parks work until `due`.
     pub(crate) fn park(&self, due: Nanos, parked: Parked<'p>) {
         let job = match &parked {
-            Parked::Job(work, _) => Some(Arc::clone(work)),
+            Parked::Job(work, _) => Some(work.clone()),
             _ => None,
         };
         match self.timer.insert(due, parked) {

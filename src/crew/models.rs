@@ -1,7 +1,7 @@
 //! How a pool ends, under every schedule. The crews here have no threads: what workers and callers do is done by the model.
 
 use super::*;
-use crate::roster::Role;
+use crate::roster::{Post, Role};
 use crate::sync::loom::{JoinHandle, Sides, check, check_bounded, spawn};
 use crate::sync::thread::{self, ThreadId};
 
@@ -72,11 +72,11 @@ impl Parcel {
 }
 
 impl Work<'static> for Parcel {
-    fn run(&self, _crew: &Crew<'static>, _post: &Arc<Post>) -> Next {
+    fn run(&self, _at: u32, _crew: &Crew<'static>, _post: &Arc<Post>) -> Next {
         Next::Done
     }
 
-    fn give_up(&self, _crew: &Crew<'static>, _reason: GiveUpReason) {
+    fn give_up(&self, _at: u32, _crew: &Crew<'static>, _reason: GiveUpReason) {
         // As a slot does: what has ended does not end again.
         let mut ended = self.ended.lock();
         if ended.is_empty() || !self.forgives {
@@ -84,7 +84,7 @@ impl Work<'static> for Parcel {
         }
     }
 
-    fn is_over(&self, crew: &Crew<'static>) -> Option<GiveUpReason> {
+    fn is_over(&self, _at: u32, crew: &Crew<'static>) -> Option<GiveUpReason> {
         crew.has_cancelled(0)
     }
 }
@@ -159,7 +159,7 @@ fn what_is_pushed_while_the_pool_stops_is_swept_out_once() {
         let crew = crew(None);
         let parcel = Parcel::new(false);
         let pushed = Arc::clone(&parcel);
-        let pusher = on_thread(&crew, move |crew| crew.push(pushed));
+        let pusher = on_thread(&crew, move |crew| crew.push(Piece::whole(pushed)));
         crew.stop_now();
         pusher.join().unwrap();
         parcel.saw(sides, "by the stopper", "by the pusher");
@@ -175,7 +175,7 @@ fn what_is_pushed_while_the_last_job_settles_is_swept_out_once() {
         let parcel = Parcel::new(false);
         let pushed = Arc::clone(&parcel);
         // A token, say, of a batch that has nothing left to do.
-        let pusher = on_thread(&crew, move |crew| crew.push(pushed));
+        let pusher = on_thread(&crew, move |crew| crew.push(Piece::whole(pushed)));
         settle_one(&crew);
         pusher.join().unwrap();
         parcel.saw(sides, "by the settler", "by the pusher");
@@ -190,7 +190,7 @@ fn what_is_parked_while_everything_is_cancelled_is_cancelled() {
         let parcel = Parcel::new(true);
         let parked = Arc::clone(&parcel);
         let parker = on_thread(&crew, move |crew| {
-            crew.park(7, Parked::Job(parked, Requeue::Back));
+            crew.park(7, Parked::Job(Piece::whole(parked), Requeue::Back));
         });
         crew.cancel_all();
         parker.join().unwrap();
@@ -205,7 +205,7 @@ fn what_is_parked_while_the_pool_stops_ends_once() {
         let parcel = Parcel::new(true);
         let parked = Arc::clone(&parcel);
         let parker = on_thread(&crew, move |crew| {
-            crew.park(7, Parked::Job(parked, Requeue::Back));
+            crew.park(7, Parked::Job(Piece::whole(parked), Requeue::Back));
         });
         crew.stop_now();
         parker.join().unwrap();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::roster::Role;
+use crate::roster::{Post, Role};
 
 /// A pool without threads.
 pub(super) fn crew() -> Arc<Crew<'static>> {
@@ -21,12 +21,12 @@ impl Batch {
 }
 
 impl Work<'static> for Batch {
-    fn run(&self, _crew: &Crew<'static>, _post: &Arc<Post>) -> Next {
+    fn run(&self, _at: u32, _crew: &Crew<'static>, _post: &Arc<Post>) -> Next {
         self.note("run");
         Next::Done
     }
 
-    fn give_up(&self, _crew: &Crew<'static>, _reason: GiveUpReason) {
+    fn give_up(&self, _at: u32, _crew: &Crew<'static>, _reason: GiveUpReason) {
         self.note("given up");
     }
 }
@@ -52,16 +52,16 @@ impl Lane<'static> for Batch {
 #[test]
 fn a_limit_or_a_batch_that_nobody_holds_is_parked_in_vain() {
     let batch = Arc::new(Batch::default());
-    let work: SharedWork<'static> = Arc::clone(&batch) as _;
+    let work: SharedWork<'static> = Piece::whole(Arc::clone(&batch) as _);
     let lane: SharedLane<'static> = Arc::clone(&batch) as _;
     let watch = Arc::new(Watch {
-        work: Arc::downgrade(&work),
+        work: work.downgrade(),
         attempt: 1,
     });
-    assert!(Parked::Job(Arc::clone(&work), Requeue::Back).is_live());
+    assert!(Parked::Job(work.clone(), Requeue::Back).is_live());
     let parked = [
         Parked::Attempt(Arc::downgrade(&watch)),
-        Parked::Deadline(Arc::downgrade(&work)),
+        Parked::Deadline(work.downgrade()),
         Parked::Lane(Arc::downgrade(&lane)),
     ];
     assert!(parked.iter().all(Key::is_live));
@@ -88,7 +88,7 @@ fn in_a_stopped_pool_a_worker_runs_errands_and_ends_the_rest() {
     let crew = crew();
     crew.stop_now();
     let batch = Arc::new(Batch::default());
-    crew.enqueue(Requeue::Back, Arc::clone(&batch) as _);
+    crew.enqueue(Requeue::Back, Piece::whole(Arc::clone(&batch) as _));
     assert!(batch.noted().is_empty());
     // The test's thread takes the part of the worker's.
     let worker = Arc::downgrade(&crew);
@@ -116,10 +116,10 @@ fn in_a_stopped_pool_that_can_have_no_worker_an_errand_is_done_at_once() {
 fn a_worker_that_sweeps_ends_what_it_finds() {
     let crew = crew();
     let batch = Arc::new(Batch::default());
-    crew.enqueue(Requeue::Back, Arc::clone(&batch) as _);
+    crew.enqueue(Requeue::Back, Piece::whole(Arc::clone(&batch) as _));
     let swept = Arc::clone(&crew);
     crew.roster.set_recruiter(Arc::new(move |post| {
-        Slip::new(Errand::Sweep).run(&swept, &post);
+        Slip::with(Errand::Sweep).run(&swept, &post);
         Err(std::io::Error::other("it is done"))
     }));
     assert!(crew.roster.recruit(Role::Errand).is_err());
@@ -131,7 +131,7 @@ fn a_worker_that_sweeps_ends_what_it_finds() {
 fn one_sweep_ends_any_number_of_others() {
     let crew = crew();
     for _ in 0..20_000 {
-        crew.queue.push_urgent(Slip::new(Errand::Sweep));
+        crew.queue.push_urgent(Slip::with(Errand::Sweep));
     }
     crew.sweep(GiveUpReason::Shutdown);
     assert!(crew.queue.is_empty());

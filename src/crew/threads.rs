@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::errand::{Errand, Slip};
 use super::heels::Heels;
-use super::{Crew, Due, Next, Parked, STOPPED, SharedWork, ThreadHook};
+use super::{Crew, Due, Next, Parked, Piece, STOPPED, SharedWork, ThreadHook};
 use crate::cancel::CancelToken;
 use crate::observe::WorkerEvent;
 use crate::policy::Requeue;
@@ -44,7 +44,7 @@ impl<'p> Crew<'p> {
             match next {
                 Next::Done => unwind::discard(work),
                 Next::Requeue(place) => {
-                    let job = Arc::clone(&work);
+                    let job = work.clone();
                     self.push_at(place, work);
                     self.end_if_over(job);
                 }
@@ -153,12 +153,12 @@ impl<'p> Crew<'p> {
                 0 => lanes.push(lane),
                 missing => {
                     self.push_tokens(&lane, missing - 1);
-                    self.push(lane);
+                    self.push(Piece::whole(lane as _));
                 }
             }
         }
         let is_work = ended || !lanes.is_empty();
-        is_work.then(|| Slip::new(Errand::Part(lanes)) as SharedWork<'p>)
+        is_work.then(|| Slip::with(Errand::Part(lanes)))
     }
 
     /// The life of the timer's thread. It outlasts the workers, but for the stuck ones, so any attempt can be abandoned.
@@ -176,7 +176,7 @@ impl<'p> Crew<'p> {
                 let (Some(watch), Some(work)) = (watch, work) else {
                     return;
                 };
-                match work.expire(watch.attempt) {
+                match work.expire(self, watch.attempt) {
                     Some(stuck) => {
                         self.abandon(&stuck);
                         self.push_urgent(work);
@@ -186,7 +186,7 @@ impl<'p> Crew<'p> {
             }
             Parked::Deadline(weak) => {
                 let Some(work) = weak.upgrade() else { return };
-                let (settle, token) = work.pass_deadline();
+                let (settle, token) = work.pass_deadline(self);
                 if let Some(token) = token {
                     self.tell_later(&token, GiveUpReason::DeadlineExceeded);
                 }
@@ -208,14 +208,16 @@ impl<'p> Crew<'p> {
                     self.abandon(stuck);
                     self.run_errand(Errand::Judge(Arc::clone(&lane)));
                 }
-                (0..tokens).for_each(|_| self.push_when_due(Requeue::Back, Arc::clone(&lane) as _));
+                (0..tokens).for_each(|_| {
+                    self.push_when_due(Requeue::Back, Piece::whole(Arc::clone(&lane) as _));
+                });
                 if let Some(due) = again {
                     self.park_again(due, &lane);
                 }
                 if over {
                     self.run_errand(Errand::End(lane, GiveUpReason::DeadlineExceeded));
                 } else {
-                    self.bury(lane);
+                    self.bury(Piece::whole(lane as _));
                 }
             }
         });
@@ -228,7 +230,7 @@ impl<'p> Crew<'p> {
             return self.push_urgent(job);
         }
         // No reference is kept that may turn out to be the last one.
-        let weak = Arc::downgrade(&job);
+        let weak = job.downgrade();
         self.push_when_due(place, job);
         if self.cancelled_before() == cancelled_before {
             return;
@@ -263,7 +265,7 @@ impl<'p> Crew<'p> {
 
     /// Has a worker drop a reference that may be the last one, since the timer's thread runs no user code.
     fn bury(&self, work: SharedWork<'p>) {
-        self.push_when_due(Requeue::Back, Slip::new(Errand::Bury(work)));
+        self.push_when_due(Requeue::Back, Slip::with(Errand::Bury(work)));
     }
 
     pub(super) fn wait(&self, deadline: Option<Instant>, done: impl Fn(usize) -> bool) -> bool {
@@ -322,7 +324,7 @@ mod tests {
     #[test]
     fn what_the_timer_buries_is_dropped_by_a_worker() {
         let (crew, batch) = (crew(), Arc::new(Batch::default()));
-        crew.bury(Arc::clone(&batch) as _);
+        crew.bury(Piece::whole(Arc::clone(&batch) as _));
         assert_eq!(Arc::strong_count(&batch), 2);
         crew.sweep(GiveUpReason::Shutdown);
         assert_eq!(Arc::strong_count(&batch), 1);

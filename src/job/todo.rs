@@ -12,66 +12,116 @@ use crate::sync::Arc;
 use crate::unwind::{self, Contained, Hook};
 
 /// All that a worker needs. It belongs to the worker during an attempt, so the job need not be `Sync`.
-pub(crate) struct Todo<'p, J, T, E> {
+pub(crate) struct Todo<J, E> {
     pub(crate) job: J,
-    /// `None`: the pool's policy, and every error is retried.
-    pub(crate) options: Option<Box<Options<'p, T, E>>>,
     pub(crate) record: Option<Box<Record<E>>>,
 }
 
-/// The user's function.
-pub(crate) trait Callable<T, E>: Send {
+impl<J, E> Todo<J, E> {
+    pub(crate) fn new(job: J) -> Self {
+        Self { job, record: None }
+    }
+}
+
+/// The user's function, with the options that the job has.
+pub(crate) trait Callable<'p, T, E>: Send {
     fn call(&self) -> Result<T, E>;
 
     /// A second reference, for a function that may be abandoned while it runs.
     fn share(&self) -> Option<SharedFn<T, E>> {
         None
     }
+
+    /// `None`: the pool's policy, and every error is retried.
+    fn options(&self) -> Option<&Options<'p, T, E>> {
+        None
+    }
+
+    fn options_mut(&mut self) -> Option<&mut Options<'p, T, E>> {
+        None
+    }
+
+    /// Drops the function. The options are left, since closures in them may be asked or told about the end.
+    fn free(self) -> Option<Box<Options<'p, T, E>>>;
 }
 
-/// One that runs on one thread at a time.
+/// One without options, that runs on one thread at a time.
 pub(crate) struct Plain<F>(pub(crate) F);
 
-impl<F: Fn() -> Result<T, E> + Send, T, E> Callable<T, E> for Plain<F> {
+impl<'p, F: Fn() -> Result<T, E> + Send, T, E> Callable<'p, T, E> for Plain<F> {
     fn call(&self) -> Result<T, E> {
         (self.0)()
     }
+
+    fn free(self) -> Option<Box<Options<'p, T, E>>> {
+        unwind::discard(self.0);
+        None
+    }
 }
 
-/// One whose attempts have a limit: a stuck one may still run beside the next.
+/// One with options, that runs on one thread at a time.
+pub(crate) struct Tuned<'p, F, T, E> {
+    pub(crate) job: F,
+    pub(crate) options: Option<Box<Options<'p, T, E>>>,
+}
+
+impl<'p, F: Fn() -> Result<T, E> + Send, T, E> Callable<'p, T, E> for Tuned<'p, F, T, E> {
+    fn call(&self) -> Result<T, E> {
+        (self.job)()
+    }
+
+    fn options(&self) -> Option<&Options<'p, T, E>> {
+        self.options.as_deref()
+    }
+
+    fn options_mut(&mut self) -> Option<&mut Options<'p, T, E>> {
+        self.options.as_deref_mut()
+    }
+
+    fn free(self) -> Option<Box<Options<'p, T, E>>> {
+        unwind::discard(self.job);
+        self.options
+    }
+}
+
+/// A function whose attempts have a limit: a stuck one may still run beside the next.
 pub(crate) struct SharedFn<T, E>(Arc<Contained<Box<dyn Fn() -> Result<T, E> + Send + Sync>>>);
 
 impl<T, E> SharedFn<T, E> {
     pub(crate) fn new(job: impl Fn() -> Result<T, E> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Contained::new(Box::new(job))))
     }
-}
 
-impl<T, E> Callable<T, E> for SharedFn<T, E> {
-    fn call(&self) -> Result<T, E> {
+    pub(super) fn call(&self) -> Result<T, E> {
         (self.0)()
     }
-
-    fn share(&self) -> Option<Self> {
-        Some(Self(Arc::clone(&self.0)))
-    }
 }
 
-impl<J, T, E> Todo<'_, J, T, E> {
-    /// Drops the user's closures, each by itself, since each may panic in its destructor. What is left is the record.
-    pub(crate) fn free(self) -> Option<Box<Record<E>>> {
-        unwind::discard(self.job);
-        unwind::discard(self.options);
-        self.record
+/// One whose attempts have a limit.
+pub(crate) struct Limited<'p, T, E> {
+    pub(crate) job: SharedFn<T, E>,
+    pub(crate) options: Box<Options<'p, T, E>>,
+}
+
+impl<'p, T, E> Callable<'p, T, E> for Limited<'p, T, E> {
+    fn call(&self) -> Result<T, E> {
+        self.job.call()
     }
 
-    /// When the job may begin, or begin again.
-    pub(super) fn due(&self) -> Nanos {
-        match (&self.record, &self.options) {
-            (Some(record), _) => record.due(),
-            (None, Some(options)) => options.begins,
-            (None, None) => 0,
-        }
+    fn share(&self) -> Option<SharedFn<T, E>> {
+        Some(SharedFn(Arc::clone(&self.job.0)))
+    }
+
+    fn options(&self) -> Option<&Options<'p, T, E>> {
+        Some(&self.options)
+    }
+
+    fn options_mut(&mut self) -> Option<&mut Options<'p, T, E>> {
+        Some(&mut self.options)
+    }
+
+    fn free(self) -> Option<Box<Options<'p, T, E>>> {
+        Some(self.options)
     }
 }
 

@@ -16,10 +16,12 @@ fn retry_once(slot: &Number) {
     for attempt in 1..=2 {
         let Some(job) = slot.begin(0) else { return };
         if attempt == 2 {
-            return slot.set(2);
+            assert_eq!(slot.set(2), None);
+            return;
         }
         if slot.put_back(job).is_err() {
-            return slot.set(GIVEN_UP);
+            assert_eq!(slot.set(GIVEN_UP), None);
+            return;
         }
     }
 }
@@ -28,7 +30,7 @@ fn cancel(slot: &Number, sides: &Sides) {
     match slot.interrupt(CANCELLED, |worker| assert_eq!(worker, 0)) {
         Ok(Standing::Pending(_)) => {
             sides.saw("cancelled while pending");
-            slot.set(GIVEN_UP);
+            assert_eq!(slot.set(GIVEN_UP), None);
         }
         Ok(Standing::Settled) => sides.saw("cancelled too late"),
         Err(()) => sides.saw("told"),
@@ -46,7 +48,7 @@ fn a_waiter_gets_the_value_whenever_it_is_set() {
         let slot = Arc::new(Number::pending("job"));
         let worker = on_thread(&slot, |slot| {
             slot.begin(0);
-            slot.set(7);
+            assert_eq!(slot.set(7), None);
         });
         let found = slot.is_settled();
         let look = block_on(None, || slot.try_take(), |waker| slot.poll(waker));
@@ -67,7 +69,7 @@ fn the_waker_that_was_left_last_is_woken() {
         let slot = Arc::new(Number::pending("job"));
         let worker = on_thread(&slot, |slot| {
             slot.begin(0);
-            slot.set(7);
+            assert_eq!(slot.set(7), None);
         });
         let [first, last] = [(); 2].map(|()| Arc::new(Parker::default()));
         let poll = |parker: &Arc<Parker>| slot.poll(&Waker::from(Arc::clone(parker)));
@@ -118,7 +120,7 @@ fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
             let Some(job) = slot.begin(0) else { return };
             slot.lend(job, 1);
             if slot.reclaim(0, 1).is_some() {
-                slot.set(1);
+                assert_eq!(slot.set(1), None);
             }
         });
         let timer = {
@@ -133,7 +135,7 @@ fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
                     sides.saw("abandoned");
                     // The next worker judges the time-out.
                     if slot.begin(0).is_some() {
-                        slot.set(3);
+                        assert_eq!(slot.set(3), None);
                     }
                 }
             })
@@ -146,5 +148,25 @@ fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
         if look == Look::Value(1) {
             sides.saw("reclaimed");
         }
+    });
+}
+
+#[test]
+fn a_value_that_nobody_asks_for_is_dropped_by_one_side() {
+    check(&["the worker", "who left"], |sides| {
+        let slot = Arc::new(Slot::<(), Arc<()>>::pending(()));
+        let value = Arc::new(());
+        let worker = {
+            let (slot, value) = (Arc::clone(&slot), Arc::clone(&value));
+            spawn(move || {
+                slot.begin(0);
+                slot.set(value).is_some()
+            })
+        };
+        slot.leave();
+        let by_worker = worker.join().unwrap();
+        sides.saw(if by_worker { "the worker" } else { "who left" });
+        assert_eq!(Arc::strong_count(&value), 1);
+        assert_eq!(slot.try_take(), Look::Gone);
     });
 }

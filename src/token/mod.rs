@@ -124,7 +124,7 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    fn run(&self, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
+    fn run(&self, _at: u32, crew: &Crew<'p>, post: &Arc<Post>) -> Next {
         post.hold_token_of(self.core.setup.number);
         let own = post.swap_token(self.core.setup.token.clone());
         post.set_holding(true);
@@ -136,7 +136,7 @@ where
         next
     }
 
-    fn give_up(&self, crew: &Crew<'p>, reason: GiveUpReason) {
+    fn give_up(&self, _at: u32, crew: &Crew<'p>, reason: GiveUpReason) {
         self.core.end(crew, reason);
     }
 }

@@ -25,6 +25,42 @@ fn submit_and_wait() {
     });
 }
 
+/// Adds to a count when it is dropped.
+struct Tally(Arc<AtomicU32>);
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn neighbours_in_a_slab() {
+    let sides = ["settled first", "left first"];
+    explore("neighbours in a slab", &sides, |sides| {
+        let pool = pool(2);
+        let dropped = Arc::new(AtomicU32::new(0));
+        let submit = || {
+            let dropped = Arc::clone(&dropped);
+            pool.submit(move || Ok::<_, ()>(Tally(Arc::clone(&dropped))))
+        };
+        let (left, kept) = (submit(), submit());
+        sides.saw(match left.is_settled() {
+            true => "settled first",
+            false => "left first",
+        });
+        drop(left);
+        // In a slab of its own, or in the same one if that is free.
+        let [kept, next] = [kept.wait(), submit().wait()].map(Result::unwrap);
+        pool.shutdown();
+        // What nobody asked for is gone, though the memory it was in may not be.
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+        drop((kept, next));
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
+        assert_settled(&pool, 3, 0);
+    });
+}
+
 #[test]
 fn retry_once() {
     let sides = ["queued", "running", "settled"];

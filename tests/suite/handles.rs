@@ -161,6 +161,74 @@ fn a_handle_outlives_its_pool() {
     assert_eq!(handle.wait().unwrap(), "late");
 }
 
+/// Enough jobs for a thread to have them share memory.
+const MANY: usize = 500;
+
+#[test]
+fn one_handle_keeps_no_result_of_another_job() {
+    let live = Live::new();
+    let pool = pool(2);
+    let submit = |_| {
+        let result = live.clone();
+        pool.submit(move || Ok::<_, ()>(result.clone()))
+    };
+    let mut handles: Vec<_> = (0..MANY).map(submit).collect();
+    let last = handles.split_off(MANY - 1);
+    // Of the others half are dropped before they were waited for, and half are waited for.
+    for (n, handle) in handles.into_iter().enumerate() {
+        if n % 2 == 0 {
+            drop(handle.wait().unwrap());
+        }
+    }
+    pool.shutdown();
+    assert_eq!(live.others(), 1);
+    drop(last);
+    assert_eq!(live.others(), 0);
+}
+
+#[test]
+fn many_jobs_cancelled_one_by_one_are_those_that_were_meant() {
+    let pool = pool(1);
+    let (gate, keeper) = gate();
+    let first = pool.submit(move || {
+        gate.pass();
+        Ok::<_, ()>(0)
+    });
+    let handles: Vec<_> = (0..MANY)
+        .map(|n| pool.submit(move || Ok::<_, ()>(n)))
+        .collect();
+    for (n, handle) in handles.iter().enumerate() {
+        assert!(n % 3 != 0 || handle.cancel());
+    }
+    keeper.let_through(1);
+    assert_eq!(first.wait().unwrap(), 0);
+    for (n, handle) in handles.into_iter().enumerate() {
+        let result = handle.wait();
+        match n % 3 {
+            0 => assert_eq!(result.unwrap_err().reason(), GiveUpReason::Cancelled),
+            _ => assert_eq!(result.unwrap(), n),
+        }
+    }
+}
+
+#[test]
+fn a_handle_keeps_nothing_of_its_pool() {
+    let live = Live::new();
+    let hook = live.clone();
+    let builder = RetryPool::builder().threads(1);
+    let pool = builder.on_thread_start(move || _ = &hook).build().unwrap();
+    let handles: Vec<_> = (0..MANY)
+        .map(|n| pool.submit(move || Ok::<_, ()>(n)))
+        .collect();
+    drop(pool);
+    assert_eq!(live.others(), 0);
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert!(!handle.cancel() && handle.is_settled());
+        assert_eq!(handle.state(), retry_pool::JobState::Settled);
+        assert_eq!(handle.wait().unwrap(), n);
+    }
+}
+
 #[test]
 fn a_job_is_freed_before_its_settlement_is_seen() {
     let live = Live::new();

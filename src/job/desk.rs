@@ -1,0 +1,293 @@
+//! Where the jobs of one thread are placed.
+//!
+//! A thread that submits many jobs of one type to one pool, one after the other, has them placed in slabs: that spares an allocation for
+//! each, and a good part of the memory. The price is that one handle keeps the memory of all its slab, so the first few jobs are by
+//! themselves. So are most of those that are waited for soon after they were submitted: in a slab, the worker that runs one and the
+//! thread that submits the next would fight for the same memory. It is seen from a slab that is free again by the time it has been used
+//! up.
+//!
+//! A slab that is free is used again. The thread keeps one, with nothing of the user's in it; beside the allocation, this keeps the allocator
+//! from handing all memory back to the system each time that many jobs have ended.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+
+use super::Reference;
+use super::cell::Cell;
+use super::slab::Slab;
+use super::todo::Plain;
+use crate::clock::Nanos;
+use crate::crew::{Crew, SharedWork};
+use crate::sync::{Arc, thread_local};
+
+/// So many jobs share a slab.
+const JOBS: usize = if cfg!(rp_shuttle) { 2 } else { 32 };
+/// So many of one type come first, each by itself, and twice as many each time that
+/// the jobs of a slab were soon over, up to the second of these.
+const ALONE: [usize; 2] = if cfg!(rp_shuttle) {
+    [0, 0]
+} else {
+    [16, 1_024]
+};
+/// Jobs that are larger are always by themselves: the allocation costs little beside them.
+const MAX_BYTES: usize = 128;
+
+const NO_POOL: u64 = 0;
+
+thread_local! {
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk::new(None)) };
+}
+
+/// What a thread remembers of the jobs that it has submitted.
+struct Desk {
+    /// The type of the slabs.
+    kind: Option<TypeId>,
+    /// How many jobs in a row were by themselves, and how many are to be.
+    alone: usize,
+    wait: usize,
+    slab: Option<Arc<dyn Any + Send + Sync>>,
+    /// The number of the pool that the slab is for, and how many of its places are used.
+    pool: u64,
+    used: usize,
+}
+
+type PlainSlab<F, T, E> = Slab<'static, Plain<F>, T, E, JOBS>;
+
+impl Desk {
+    const fn new(kind: Option<TypeId>) -> Self {
+        Self {
+            kind,
+            alone: 0,
+            wait: ALONE[0],
+            slab: None,
+            pool: NO_POOL,
+            used: 0,
+        }
+    }
+
+    /// A place for the next job; `None`: it is to be by itself. Runs no user code.
+    fn place<F, T, E>(
+        &mut self,
+        crew: &Arc<Crew<'static>>,
+    ) -> Option<(Arc<PlainSlab<F, T, E>>, usize)>
+    where
+        F: Fn() -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let kind = Some(TypeId::of::<PlainSlab<F, T, E>>());
+        if self.kind != kind {
+            *self = Self::new(kind);
+        }
+        if self.alone < self.wait {
+            self.alone += 1;
+            return None;
+        }
+        let pool = crew.roster.id;
+        if self.pool == pool && self.used == JOBS {
+            // Each job that waits, or whose result does, is referred to.
+            let references = self.slab.as_ref().map_or(0, Arc::strong_count);
+            if references <= JOBS / 2 {
+                (self.alone, self.pool) = (0, NO_POOL);
+                self.wait = (2 * self.wait).min(ALONE[1]);
+                return None;
+            }
+            self.wait = ALONE[0];
+        }
+        if self.pool != pool || self.used == JOBS {
+            let free = self.slab.as_mut().and_then(Arc::get_mut);
+            let free = free.and_then(|slab| slab.downcast_mut::<PlainSlab<F, T, E>>());
+            let pools_take_turns = free.is_none() && ![pool, NO_POOL].contains(&self.pool);
+            match free {
+                Some(slab) => *slab = Slab::vacant(crew),
+                None => self.slab = Some(Arc::new(PlainSlab::<F, T, E>::vacant(crew))),
+            }
+            (self.pool, self.used) = (pool, 0);
+            if pools_take_turns {
+                self.alone = 0;
+                return None;
+            }
+        }
+        let slab = Arc::clone(self.slab.as_ref()?).downcast().ok()?;
+        self.used += 1;
+        Some((slab, self.used - 1))
+    }
+}
+
+/// Makes a job of a function, for the pool and for its handle.
+pub(crate) fn place<F, T, E>(
+    crew: &Arc<Crew<'static>>,
+    job: F,
+    accepted: Nanos,
+    number: u32,
+) -> (SharedWork<'static>, Reference<'static, T, E>)
+where
+    F: Fn() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let job = Plain(job);
+    let place = if size_of::<Cell<Plain<F>, T, E>>() <= MAX_BYTES {
+        // While the thread's locals are torn down there is no desk.
+        DESK.try_with(|desk| desk.borrow_mut().place(crew))
+            .ok()
+            .flatten()
+    } else {
+        None
+    };
+    match place {
+        Some((slab, at)) => {
+            slab.cell(at as u32).fill(job, accepted, number);
+            slab.both(at as u32)
+        }
+        None => {
+            let cell = Cell::new(job, accepted, number);
+            Arc::new(Slab::single(crew, None, cell)).whole()
+        }
+    }
+}
+
+#[cfg(all(test, not(any(rp_loom, rp_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::sync::Weak;
+
+    const FIRST: usize = ALONE[0];
+
+    fn crew() -> Arc<Crew<'static>> {
+        Arc::new(Crew::new(crate::crew::Settings::plain()))
+    }
+
+    /// Where so many jobs of this type are placed that stay for ever: the slab by the order in which it came, and the place in it.
+    fn places<F>(
+        desk: &mut Desk,
+        crew: &Arc<Crew<'static>>,
+        _: &F,
+        jobs: usize,
+    ) -> Vec<Option<usize>>
+    where
+        F: Fn() -> Result<(), ()> + Send + 'static,
+    {
+        let place = |_| {
+            let (slab, at) = desk.place::<F, (), ()>(crew)?;
+            // It counts as one that waits: a reference for the queue, and one for the handle.
+            std::mem::forget((Arc::clone(&slab), slab));
+            Some(at)
+        };
+        (0..jobs).map(place).collect()
+    }
+
+    fn numbers(range: std::ops::Range<usize>) -> Vec<Option<usize>> {
+        range.map(Some).collect()
+    }
+
+    #[test]
+    fn the_first_jobs_are_by_themselves_and_the_others_fill_slabs() {
+        let (mut desk, crew, job) = (Desk::new(None), crew(), || Ok(()));
+        assert_eq!(places(&mut desk, &crew, &job, FIRST), vec![None; FIRST]);
+        for _ in 0..3 {
+            assert_eq!(places(&mut desk, &crew, &job, JOBS), numbers(0..JOBS));
+        }
+    }
+
+    #[test]
+    fn types_that_take_turns_are_by_themselves() {
+        let (mut desk, crew) = (Desk::new(None), crew());
+        for _ in 0..2 * FIRST {
+            assert_eq!(places(&mut desk, &crew, &|| Ok(()), 1), [None]);
+            assert_eq!(places(&mut desk, &crew, &|| Err(()), 1), [None]);
+        }
+    }
+
+    #[test]
+    fn pools_that_take_turns_have_few_jobs_in_slabs() {
+        let (mut desk, job, pools) = (Desk::new(None), || Ok(()), [crew(), crew()]);
+        let turns = (0..20 * FIRST).map(|n| places(&mut desk, &pools[n % 2], &job, 1)[0]);
+        assert!(turns.flatten().count() <= 20);
+    }
+
+    #[test]
+    fn where_jobs_are_soon_over_more_and_more_are_by_themselves() {
+        let (mut desk, crew) = (Desk::new(None), crew());
+        let mut alone = Vec::new();
+        for _ in 0..10 {
+            let placed = || desk.place::<fn() -> Result<(), ()>, (), ()>(&crew);
+            alone.push(
+                std::iter::repeat_with(placed)
+                    .position(|place| place.is_some())
+                    .unwrap(),
+            );
+            for at in 1..JOBS {
+                let place = desk.place::<fn() -> Result<(), ()>, (), ()>(&crew);
+                assert_eq!(place.unwrap().1, at);
+            }
+        }
+        let [first, most] = ALONE;
+        // One more each time, with which it is noticed.
+        let mut expected = vec![first];
+        expected.extend((1..10).map(|n| 1 + (first << n).min(most)));
+        assert_eq!(alone, expected);
+        // Once jobs wait again, it is as it was.
+        let job: fn() -> Result<(), ()> = || Ok(());
+        let again = places(&mut desk, &crew, &job, 1 + most + 2 * JOBS);
+        assert_eq!(
+            again[1 + most..],
+            [numbers(0..JOBS), numbers(0..JOBS)].concat()
+        );
+        assert_eq!(desk.wait, first);
+    }
+
+    #[test]
+    fn a_slab_that_is_free_is_used_again_for_another_pool_too() {
+        let (mut desk, crew, other) = (Desk::new(None), crew(), self::crew());
+        let job: fn() -> Result<(), ()> = || Ok(());
+        places(&mut desk, &crew, &job, FIRST);
+        let address = |place: Option<(Arc<PlainSlab<_, _, _>>, usize)>| {
+            let (slab, at) = place.unwrap();
+            slab.cell(at as u32).fill(Plain(job), 0, 0);
+            (Arc::as_ptr(&slab).addr(), at)
+        };
+        let first = address(desk.place::<_, (), ()>(&crew));
+        let second = address(desk.place::<_, (), ()>(&other));
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn large_jobs_are_by_themselves() {
+        let (crew, large) = (crew(), [1_u64; 16]);
+        // What is pushed ends at once.
+        crew.stop_now();
+        for number in 0..2 * FIRST as u32 {
+            let job = move || Ok::<_, ()>(large[0]);
+            let (work, (job, at)) = place(&crew, job, 0, number);
+            crew.push(work);
+            assert_eq!((at, Arc::strong_count(&job)), (0, 1));
+        }
+    }
+
+    #[test]
+    fn a_desk_keeps_nothing_of_the_users() {
+        let (crew, owned) = (crew(), Arc::new(()));
+        crew.stop_now();
+        for number in 0..FIRST as u32 + 3 {
+            let mine = Arc::clone(&owned);
+            let job = move || Ok::<_, ()>(Arc::clone(&mine));
+            let (work, (job, at)) = place(&crew, job, 0, number);
+            crew.push(work);
+            job.leave(at);
+        }
+        assert_eq!(Arc::strong_count(&owned), 1);
+        let pool: Weak<_> = Arc::downgrade(&crew);
+        drop(crew);
+        assert!(pool.upgrade().is_none());
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_queued_job_is_small() {
+        fn size<F>(_: &F) -> usize {
+            size_of::<Cell<Plain<F>, (), ()>>()
+        }
+        assert_eq!(size(&|| Ok::<(), ()>(())), 48);
+    }
+}
