@@ -8,6 +8,7 @@ use crate::sync;
 pub(crate) type Nanos = u64;
 
 /// A duration in nanoseconds, `u64::MAX` for any that is longer than 584 years.
+#[inline]
 pub(crate) fn nanos(duration: Duration) -> Nanos {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(u64::from(duration.subsec_nanos()))
@@ -24,11 +25,13 @@ impl Clock {
         Self { epoch: sync::now() }
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Nanos {
         self.at(sync::now())
     }
 
     /// The time of `instant`; 0 for one before the pool was built.
+    #[inline]
     pub(crate) fn at(&self, instant: Instant) -> Nanos {
         nanos(instant.saturating_duration_since(self.epoch))
     }

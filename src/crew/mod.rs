@@ -206,6 +206,7 @@ impl<'p> Crew<'p> {
     // Work in and out.
 
     /// Adds work at the back of the work channel; never blocks.
+    #[inline]
     pub(crate) fn push(&self, work: SharedWork<'p>) {
         self.push_at(Requeue::Back, work);
     }
