@@ -15,7 +15,8 @@ use crate::unwind;
 /// A job that has been submitted: its result can be blocked on, asked for or awaited.
 ///
 /// Dropping the handle detaches the job: it still runs, retries included, and its result is dropped. A handle outlives its
-/// pool. Jobs that a thread submits by the hundred share memory, 32 at a time, which is freed with the last of their handles.
+/// pool. Jobs that a thread submits by the hundred share memory, eight at a time: it is freed when all of these have settled and
+/// their handles are gone.
 ///
 /// ```
 /// use retry_pool::RetryPool;

@@ -91,7 +91,7 @@ impl RetryPool {
     {
         submit_plain(&self.crew, job, Patience::Until(None)).unwrap_or_else(|(job, _)| {
             unwind::discard(job);
-            refused_handle::<F, T, E>(&self.crew, None)
+            refused_handle(&self.crew, None)
         })
     }
 

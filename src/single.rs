@@ -194,7 +194,7 @@ where
                 } = refused;
                 unwind::discard(job);
                 unwind::discard(options);
-                refused_handle::<F, T, E>(&crew, name)
+                refused_handle(&crew, name)
             }
         }
     }
@@ -378,16 +378,15 @@ fn tell_accepted(crew: &Crew<'_>, number: u32, name: Option<&str>) {
 }
 
 /// The handle of a job that was not accepted.
-pub(crate) fn refused_handle<'p, F, T, E>(
+pub(crate) fn refused_handle<'p, T, E>(
     crew: &Arc<Crew<'p>>,
     name: Option<Arc<str>>,
 ) -> ScopedHandle<'p, T, E>
 where
-    F: Fn() -> Result<T, E> + Send + 'p,
     T: Send + 'p,
     E: Send + 'p,
 {
-    let cell = Cell::<Plain<F>, T, E>::refused();
+    let cell = Cell::<Plain<fn() -> Result<T, E>>, T, E>::refused();
     let (_, job) = Arc::new(Slab::single(crew, name, cell)).whole();
     ScopedHandle::new(job)
 }

@@ -19,7 +19,7 @@ use std::time::Instant;
 use crate::park::Parker;
 use crate::reason::GiveUpReason;
 use crate::roster::blocking;
-use crate::sync::{Arc, Mutex, look_before_sleep};
+use crate::sync::{Arc, Mutex, const_fn, look_before_sleep};
 use crate::unwind;
 
 /// A slot for a `V` that something in `Q` will produce.
@@ -76,8 +76,10 @@ pub(crate) enum Standing<Q> {
 }
 
 impl<Q, V> Slot<Q, V> {
-    pub(crate) fn vacant() -> Self {
-        Self::in_phase(Phase::Vacant)
+    const_fn! {
+        pub(crate) fn vacant() -> Self {
+            Self::in_phase(Phase::Vacant)
+        }
     }
 
     pub(crate) fn pending(source: Q) -> Self {
@@ -88,12 +90,10 @@ impl<Q, V> Slot<Q, V> {
         Self::in_phase(Phase::Set(value))
     }
 
-    fn in_phase(phase: Phase<Q, V>) -> Self {
-        Self {
-            state: Mutex::new(State {
-                phase,
-                waiter: None,
-            }),
+    const_fn! {
+        fn in_phase(phase: Phase<Q, V>) -> Self {
+            let waiter = None;
+            Self { state: Mutex::new(State { phase, waiter }) }
         }
     }
 
@@ -254,7 +254,8 @@ impl<Q, V> Slot<Q, V> {
         match &mut state.phase {
             Phase::Pending(_, left) | Phase::Busy(_, _, left) => *left = true,
             Phase::Lent(loan) => loan.left = true,
-            Phase::Set(_) | Phase::Taken | Phase::Vacant => {}
+            Phase::Set(_) | Phase::Taken => {}
+            Phase::Vacant => unreachable!("{VACANT}"),
         }
         let waiter = state.waiter.take();
         let value = state.take_value();

@@ -236,7 +236,7 @@ impl<'p> Crew<'p> {
             return;
         }
         match weak.upgrade() {
-            Some(job) if job.is_over(self).is_some() => self.push_urgent(job),
+            Some(job) if job.is_live() && job.is_over(self).is_some() => self.push_urgent(job),
             Some(job) => self.bury(job),
             None => {}
         }

@@ -103,7 +103,7 @@ impl<'p> SharedWork<'p> {
 }
 
 impl<'p> WeakWork<'p> {
-    /// `None` once nobody refers to it, nor to what it shares.
+    /// `None` once nobody refers to what it is part of. Until then the work itself may have been over for long.
     pub(super) fn upgrade(&self) -> Option<SharedWork<'p>> {
         Some(Piece::new(self.of.upgrade()?, self.at))
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::JobState;
 use super::todo::{Callable, Options, SharedFn, Todo};
 use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
@@ -15,7 +14,7 @@ use crate::observe::JobEvent;
 use crate::reason::GiveUpReason;
 use crate::roster::{Post, Stuck};
 use crate::slot::{NOBODY, Slot, Standing};
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, const_fn};
 use crate::unwind;
 
 /// What the job's handle is to get, if there is none any more.
@@ -32,12 +31,14 @@ pub(crate) struct Cell<J, T, E> {
 }
 
 impl<J, T, E> Cell<J, T, E> {
-    fn with(slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>, accepted: Nanos, number: u32) -> Self {
-        Self {
-            slot,
-            accepted: AtomicU64::new(accepted),
-            number: AtomicU32::new(number),
-            attempts: AtomicU32::new(0),
+    const_fn! {
+        fn with(slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>, accepted: Nanos, number: u32) -> Self {
+            Self {
+                slot,
+                accepted: AtomicU64::new(accepted),
+                number: AtomicU32::new(number),
+                attempts: AtomicU32::new(0),
+            }
         }
     }
 
@@ -45,9 +46,11 @@ impl<J, T, E> Cell<J, T, E> {
         Self::with(Slot::pending(Todo::new(job)), accepted, number)
     }
 
-    /// One that is to be filled.
-    pub(super) fn vacant() -> Self {
-        Self::with(Slot::vacant(), 0, 0)
+    const_fn! {
+        /// One that is to be filled.
+        pub(super) fn vacant() -> Self {
+            Self::with(Slot::vacant(), 0, 0)
+        }
     }
 
     pub(super) fn fill(&self, job: J, accepted: Nanos, number: u32) {
@@ -112,7 +115,7 @@ where
     }
 
     /// When the job may begin, or begin again.
-    fn due(todo: &Todo<J, E>) -> Nanos {
+    pub(super) fn due(todo: &Todo<J, E>) -> Nanos {
         match (&todo.record, todo.job.options()) {
             (Some(record), _) => record.due(),
             (None, Some(options)) => options.begins,
@@ -386,15 +389,6 @@ where
             Ok(Standing::Pending(())) => (true, None),
             Ok(Standing::Settled) => (false, None),
             Err(token) => (false, token),
-        }
-    }
-
-    pub(super) fn state(&self) -> JobState {
-        match self.cell.slot.peek(Self::due) {
-            Ok(due) if due > self.crew.clock.now() => JobState::Parked,
-            Ok(_) => JobState::Queued,
-            Err(true) => JobState::Running,
-            Err(false) => JobState::Settled,
         }
     }
 

@@ -11,11 +11,11 @@ use crate::give_up::GiveUp;
 use crate::reason::GiveUpReason;
 use crate::roster::{Post, Stuck};
 use crate::slot::Look;
-use crate::sync::{Arc, Weak};
+use crate::sync::{Arc, Weak, array_of};
 
 /// `N` jobs of one type, shared by the pool and their handles.
 pub(crate) struct Slab<'p, J, T, E, const N: usize> {
-    /// Weak, so that nothing of the pool outlives it for the sake of a handle. While it is gone, every job has settled.
+    /// Weak, so that no value of the pool outlives it for the sake of a handle. Once it is gone, every job has settled.
     crew: Weak<Crew<'p>>,
     /// Boxed, because most jobs have none. Only one that is by itself has.
     name: Option<Box<Arc<str>>>,
@@ -43,7 +43,7 @@ impl<'p, J, T, E, const N: usize> Slab<'p, J, T, E, N> {
         Self {
             crew: Arc::downgrade(crew),
             name: None,
-            cells: std::array::from_fn(|_| Cell::vacant()),
+            cells: array_of!(Cell::vacant(); N),
         }
     }
 
@@ -131,14 +131,23 @@ where
     }
 
     fn state(&self, at: u32) -> JobState {
+        let due = match self.cell(at).slot.peek(SingleJob::due) {
+            Ok(due) => due,
+            Err(true) => return JobState::Running,
+            Err(false) => return JobState::Settled,
+        };
         match self.crew.upgrade() {
-            Some(crew) => self.job(at, &crew).state(),
+            _ if due == 0 => JobState::Queued,
+            Some(crew) if due > crew.clock.now() => JobState::Parked,
+            Some(_) => JobState::Queued,
             None => JobState::Settled,
         }
     }
 
     fn cancel(&self, at: u32) -> bool {
-        let crew = self.crew.upgrade();
+        // The pool is not kept alive, and so not ended here, for the sake of a job that has settled.
+        let is_live = !self.is_settled(at);
+        let crew = is_live.then(|| self.crew.upgrade()).flatten();
         crew.is_some_and(|crew| self.job(at, &crew).cancel())
     }
 

@@ -25,6 +25,21 @@ pub(crate) use channel::{Receiver, Sender, unbounded};
 use fault::{heeded, is_faulty};
 pub(crate) use local::{CheckerKey, LocalKey, thread_local};
 
+macro_rules! const_fn {
+    ($(#[$attribute:meta])* $visible:vis fn $($rest:tt)*) => {
+        $(#[$attribute])*
+        $visible fn $($rest)*
+    };
+}
+
+macro_rules! array_of {
+    ($value:expr; $number:expr) => {
+        std::array::from_fn(|_| $value)
+    };
+}
+
+pub(crate) use {array_of, const_fn};
+
 // Locks.
 
 #[derive(Default)]
