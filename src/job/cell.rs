@@ -20,7 +20,7 @@ use crate::unwind;
 /// What the job's handle is to get, if there is none any more.
 type Unwanted<T, E> = Option<Result<T, GiveUp<E>>>;
 
-/// What there is to a single job but for what it shares with its neighbours in the [`Slab`].
+/// What there is to a single job but for what it shares with its neighbours in the [`Slab`](super::Slab).
 pub(crate) struct Cell<J, T, E> {
     pub(super) slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>,
     /// When it was accepted. This and the number are written before anybody else knows of the job.
