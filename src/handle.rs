@@ -15,8 +15,7 @@ use crate::unwind;
 /// A job that has been submitted: its result can be blocked on, asked for or awaited.
 ///
 /// Dropping the handle detaches the job: it still runs, retries included, and its result is dropped. A handle outlives its
-/// pool. Jobs that a thread submits by the hundred share memory, eight at a time: it is freed when all of these have settled and
-/// their handles are gone.
+/// pool.
 ///
 /// ```
 /// use retry_pool::RetryPool;
@@ -42,6 +41,9 @@ pub struct ScopedHandle<'scope, T, E> {
 }
 
 /// The handle of a job of a [`RetryPool`](crate::RetryPool), which borrows nothing: see [`ScopedHandle`] for what it does.
+///
+/// Small jobs that a thread gives to [`submit`](crate::RetryPool::submit) by the hundred share memory, eight at a time. It is freed once all of these
+/// have settled and their handles are gone; each thread keeps the last such piece, of 1 KiB at most, for what it submits next.
 pub type JobHandle<T, E> = ScopedHandle<'static, T, E>;
 
 impl<'scope, T, E> ScopedHandle<'scope, T, E> {

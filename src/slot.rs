@@ -9,6 +9,8 @@
 //! | `Set(V)` | `set`; [`Slot::settled`] | taking the value |
 //! | `Taken` | the waiter that took the value; `leave`, or else `set` after it | nothing |
 //!
+//! Whoever asks for the value may `leave` at any time; whoever ends the job may `tell` it to stop.
+//!
 //! Whoever waits leaves a [`Waker`], and a blocked thread is one more kind of waker ([`Parker`]). Setting looks for the waker
 //! under the same lock under which a waiter looks for the value before it leaves one, so no wake-up is lost. Wakers are
 //! user code: they are cloned, woken and dropped outside the lock.
@@ -423,8 +425,8 @@ mod tests {
         assert!(slot.set(Arc::clone(&value)).is_none());
         slot.leave();
         assert_eq!((slot.is_settled(), Arc::strong_count(&value)), (true, 1));
-        // It is remembered whatever happens to the job meanwhile.
-        let leave_at: [fn(&Slot); 4] = [
+        // It is remembered whatever happens to the job before the end, and whenever.
+        let ways: [fn(&Slot); 4] = [
             |slot| assert!(slot.put_back("job").is_ok()),
             |slot| slot.lend("job", 1),
             |slot| {
@@ -436,17 +438,18 @@ mod tests {
                 slot.expire(1, |_, _| (), |_| ());
             },
         ];
-        for (before, to_there) in leave_at.iter().enumerate().flat_map(|(i, to)| [(i, to); 2]) {
+        for (way, left_at) in ways.iter().flat_map(|way| (0..3).map(move |at| (way, at))) {
             let slot = Slot::pending("job");
-            let begun_before = before % 2 == 0;
-            if !begun_before {
-                slot.leave();
-            }
+            let leave_at = |moment| {
+                if left_at == moment {
+                    slot.leave();
+                }
+            };
+            leave_at(0);
             slot.begin(0);
-            if begun_before {
-                slot.leave();
-            }
-            to_there(&slot);
+            leave_at(1);
+            way(&slot);
+            leave_at(2);
             let _ = (slot.reclaim(0, 1), slot.begin(0));
             assert!(slot.set(Arc::clone(&value)).is_some());
             assert!(slot.is_settled() && slot.try_take() == Look::Gone);

@@ -1,10 +1,12 @@
 //! Where the jobs of one thread are placed.
 //!
 //! A thread that submits many jobs of one type to one pool, one after the other, has them placed in slabs: that spares an allocation for
-//! each, and a good part of the memory. The price is that one job, or its handle, keeps the memory of all its slab, so a slab is small, and the first jobs are by
-//! themselves. So are most of those that are waited for soon after they were submitted: in a slab, the worker that runs one and the
-//! thread that submits the next would fight for the same memory. It is seen from a slab that is free again by the time it has been used
-//! up.
+//! each, and a good part of the memory. The price is that one job, or its handle, keeps the memory of all its slab, so a slab is small,
+//! and the first jobs are by themselves. So are most of those that are waited for soon after they were submitted: in a slab, the worker
+//! that runs one and the thread that submits the next would fight for the same memory. It is seen from a slab to which hardly anybody
+//! refers by the time it has been used up.
+//!
+//! Only what `RetryPool::submit` and its kin are given comes here. A job with settings of its own, or of a scope, is always by itself.
 //!
 //! A slab that is free is used again. The thread keeps one, with nothing of the user's in it; beside the allocation, this keeps the allocator
 //! from handing all memory back to the system each time that many jobs have ended.
@@ -23,13 +25,15 @@ use crate::sync::{Arc, thread_local};
 /// So many jobs share a slab. With 32 of them, a million took 0.95 of the time; but one that is parked for an hour would keep the memory of
 /// 31 that are over.
 const JOBS: usize = if cfg!(rp_shuttle) { 2 } else { 8 };
-/// So many of one type come first, each by itself, and twice as many each time that
-/// the jobs of a slab were soon over, up to the second of these.
+/// So many of one type come first, each by itself, and twice as many each time that the jobs of a slab were soon over, up to the
+/// second of these.
 const ALONE: [usize; 2] = if cfg!(rp_shuttle) {
     [0, 0]
 } else {
     [64, 1_024]
 };
+/// So many references to a slab are few, the thread's own included: a queued job has one from the pool, and each has one from its handle.
+const FEW: usize = JOBS / 2;
 /// Jobs that are larger are always by themselves: the allocation costs little beside them.
 const MAX_BYTES: usize = 128;
 
@@ -79,13 +83,13 @@ impl Desk {
             *self = Self::new(kind);
         }
         if self.pool != crew.roster.id {
-            (self.pool, self.alone, self.used) = (crew.roster.id, 0, None);
+            (self.pool, self.used) = (crew.roster.id, None);
+            (self.alone, self.wait) = (0, ALONE[0]);
         }
         if self.used == Some(JOBS) {
             self.used = None;
-            // Each job that waits, or whose result does, is referred to.
             let references = self.slab.as_ref().map_or(0, Arc::strong_count);
-            if references <= JOBS / 2 {
+            if references <= FEW {
                 (self.alone, self.wait) = (0, (2 * self.wait).min(ALONE[1]));
             } else {
                 self.wait = ALONE[0];
@@ -248,20 +252,56 @@ mod tests {
     }
 
     #[test]
-    fn a_desk_keeps_nothing_of_the_users() {
-        let (crew, owned) = (crew(), Arc::new(()));
+    fn neighbours_are_told_apart_by_their_places() {
+        let crew = crew();
+        // What is pushed ends at once.
         crew.stop_now();
-        for number in 0..FIRST as u32 + 3 {
-            let mine = Arc::clone(&owned);
-            let job = move || Ok::<_, ()>(Arc::clone(&mine));
-            let (work, (job, at)) = place(&crew, job, 0, number);
-            crew.push(work);
-            job.leave(at);
+        let jobs: Vec<_> = (0..FIRST as u32 + 2)
+            .map(|number| {
+                let (work, job) = place(&crew, || Ok::<_, ()>(()), 0, number);
+                crew.push(work);
+                job
+            })
+            .collect();
+        let [.., (before, 0), (one, 0), (other, 1)] = &jobs[..] else {
+            panic!("placed otherwise");
+        };
+        assert!(Arc::ptr_eq(one, other) && !Arc::ptr_eq(before, one));
+    }
+
+    #[test]
+    fn a_desk_keeps_nothing_of_the_users() {
+        let (mut desk, crew, owned) = (Desk::new(None), crew(), Arc::new(()));
+        let job = |mine: &Arc<()>| {
+            let mine = Arc::clone(mine);
+            move || Ok::<_, ()>(Arc::clone(&mine))
+        };
+        fn alike<J>(_: &J, job: J) -> J {
+            job
         }
+        let first = job(&owned);
+        let settle = |slab: &PlainSlab<_, Arc<()>, ()>, at: usize, leave_first: bool| {
+            let slot = &slab.cell(at as u32).slot;
+            slab.cell(at as u32)
+                .fill(Plain(alike(&first, job(&owned))), 0, 0);
+            let todo = slot.begin(0).unwrap();
+            if leave_first {
+                slot.leave();
+            }
+            let unwanted = slot.set(Ok(todo.job.0().unwrap()));
+            assert_eq!(unwanted.is_some(), leave_first);
+            slot.leave();
+        };
+        for n in 0..FIRST + 4 {
+            if let Some((slab, at)) = desk.place(&crew) {
+                settle(&slab, at, n % 2 == 0);
+            }
+        }
+        drop(first);
         assert_eq!(Arc::strong_count(&owned), 1);
         let pool: Weak<_> = Arc::downgrade(&crew);
         drop(crew);
-        assert!(pool.upgrade().is_none());
+        assert!(desk.slab.is_some() && pool.upgrade().is_none());
     }
 
     #[test]

@@ -132,12 +132,12 @@ where
 
     fn state(&self, at: u32) -> JobState {
         let due = match self.cell(at).slot.peek(SingleJob::due) {
+            Ok(0) => return JobState::Queued,
             Ok(due) => due,
             Err(true) => return JobState::Running,
             Err(false) => return JobState::Settled,
         };
         match self.crew.upgrade() {
-            _ if due == 0 => JobState::Queued,
             Some(crew) if due > crew.clock.now() => JobState::Parked,
             Some(_) => JobState::Queued,
             None => JobState::Settled,
@@ -146,8 +146,10 @@ where
 
     fn cancel(&self, at: u32) -> bool {
         // The pool is not kept alive, and so not ended here, for the sake of a job that has settled.
-        let is_live = !self.is_settled(at);
-        let crew = is_live.then(|| self.crew.upgrade()).flatten();
+        if self.is_settled(at) {
+            return false;
+        }
+        let crew = self.crew.upgrade();
         crew.is_some_and(|crew| self.job(at, &crew).cancel())
     }
 

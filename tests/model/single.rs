@@ -36,7 +36,7 @@ impl Drop for Tally {
 
 #[test]
 fn neighbours_in_a_slab() {
-    let sides = ["settled first", "left first"];
+    let sides = ["settled before", "not yet settled"];
     explore("neighbours in a slab", &sides, |sides| {
         let pool = pool(2);
         let dropped = Arc::new(AtomicU32::new(0));
@@ -46,8 +46,8 @@ fn neighbours_in_a_slab() {
         };
         let (left, kept) = (submit(), submit());
         sides.saw(match left.is_settled() {
-            true => "settled first",
-            false => "left first",
+            true => "settled before",
+            false => "not yet settled",
         });
         drop(left);
         // In a slab of its own, or in the same one if that is free.
