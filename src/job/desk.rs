@@ -151,7 +151,10 @@ where
 #[cfg(all(test, not(any(rp_loom, rp_shuttle))))]
 mod tests {
     use super::*;
+    use crate::crew::Parked;
+    use crate::policy::Requeue;
     use crate::sync::Weak;
+    use crate::timer::Key;
 
     const FIRST: usize = ALONE[0];
 
@@ -267,6 +270,18 @@ mod tests {
             panic!("placed otherwise");
         };
         assert!(Arc::ptr_eq(one, other) && !Arc::ptr_eq(before, one));
+    }
+
+    #[test]
+    fn to_the_timer_a_job_is_dead_once_it_has_settled() {
+        let crew = crew();
+        let [parked, cancelled] = [0, 1].map(|number| {
+            let (work, job) = place(&crew, || Ok::<_, ()>(()), 0, number);
+            (Parked::Job(work, Requeue::Back), job)
+        });
+        let (job, at) = cancelled.1;
+        assert!(job.cancel(at));
+        assert_eq!((parked.0.is_live(), cancelled.0.is_live()), (true, false));
     }
 
     #[test]

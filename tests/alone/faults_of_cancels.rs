@@ -68,7 +68,6 @@ fn what_the_timer_keeps_of_cancelled_jobs_is_no_more_than_what_waits() {
     let live = Live::new();
     let pool = pool(1);
     let hourly = RetryPolicy::fixed(HOUR);
-    // The error of the last attempt is kept until the job is forgotten.
     let parked = |count: usize| {
         let park = |_| {
             let error = live.clone();

@@ -109,10 +109,11 @@ fn results_jobs_and_errors_that_panic_when_dropped_are_contained() {
         drop(pool.submit(|| Ok::<_, ()>(Bomb(2))));
         drop(pool.submit(|| Err::<(), _>(Bomb(2))));
         let captured = Bomb(1);
-        drop(pool.submit(move || {
+        let job = pool.submit(move || {
             let _ = &captured;
             Err::<(), _>(())
-        }));
+        });
+        assert!(job.wait().is_err());
         let settled = pool.submit(|| Ok::<_, ()>(Bomb(1)));
         while !settled.is_settled() {
             std::thread::yield_now();
