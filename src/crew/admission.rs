@@ -23,7 +23,7 @@ pub(crate) enum Refusal {
 }
 
 impl Crew<'_> {
-    /// Counts a single job as accepted and returns its number (half of the count is enough for what that is for), unless the pool is closed to the caller or stays full.
+    /// Counts a single job as accepted and returns its number, unless the pool is closed to the caller or stays full.
     #[inline]
     pub(crate) fn admit(&self, patience: Patience) -> Result<u32, Refusal> {
         if self.roster.permits.are_bounded() {

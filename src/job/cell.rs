@@ -25,6 +25,7 @@ pub(crate) struct Cell<J, T, E> {
     pub(super) slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>,
     /// When it was accepted. This and the number are written before anybody else knows of the job.
     accepted: AtomicU64,
+    /// For the jitter and the observer; half of the pool's count is enough for that.
     number: AtomicU32,
     /// How many attempts have begun.
     attempts: AtomicU32,
@@ -325,12 +326,8 @@ where
         if timed_out.is_none()
             && let Some(reason) = self.is_past(todo.job.options())
         {
-            post.set_holding(false);
-            post.counts.gave_up(reason).add(1);
-            let unwanted = self.settle_as(todo, reason, crew.clock.now());
-            crew.settled_one();
-            unwind::discard(unwanted);
-            return Next::Done;
+            let ended = Outcome::GaveUp(reason, crew.clock.now());
+            return self.follow(post, todo, ended);
         }
         let Todo { job, record } = &mut todo;
         let subject = self.subject();
@@ -394,11 +391,8 @@ where
 
     pub(super) fn cancel(&self) -> bool {
         let reason = GiveUpReason::Cancelled;
-        match self
-            .cell
-            .slot
-            .interrupt(reason, |worker| self.token_on(worker))
-        {
+        let running = |worker| self.token_on(worker);
+        match self.cell.slot.interrupt(reason, running) {
             Ok(Standing::Pending(todo)) => self.end(todo, reason),
             Ok(Standing::Settled) => return false,
             Err(None) => {}
