@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 use crate::judge::Outcome;
-use crate::lane::{After, Core, Ran, Turn};
+use crate::lane::{After, Core, Ran, TINY, Turn};
 use crate::sync::unbounded;
 use crate::{RetryPolicy, RetryPool};
 
@@ -179,7 +179,7 @@ fn a_refill_that_found_the_pool_full_still_waits_for_a_place_after_a_delivery() 
     let core = Arc::clone(&batch.lane.core);
     let turn = Turn {
         pocket: None,
-        tiny: false,
+        each: TINY,
         over: false,
         time: 0,
     };
@@ -366,7 +366,7 @@ fn a_success_in_a_pocket_is_delivered_when_the_inputs_turn_out_slow() {
     let pocket = pocket.unwrap();
     let mut turn = Turn {
         pocket: Some(&pocket),
-        tiny: true,
+        each: 0,
         over: false,
         time: 0,
     };
@@ -383,7 +383,7 @@ fn a_success_in_a_pocket_is_delivered_when_the_inputs_turn_out_slow() {
         assert_eq!(batch.next().map(|done| done.index()), Some(delivered));
         assert_eq!(pulled.get(), delivered + 1);
     }
-    (turn.tiny, turn.over) = (false, true);
+    (turn.each, turn.over) = (TINY, true);
     core.exchange(Ran::Settled(job.succeed(1)), None, &turn);
     release.send(()).unwrap();
     assert!(held.wait().is_ok());

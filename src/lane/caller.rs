@@ -1,7 +1,6 @@
 //! What callers do at a lane: the iterator, the completions that it gave out, the senders.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use super::{Core, Gate, Input, Queued, Ran, Settled, State};
 use crate::clock::Nanos;
@@ -9,8 +8,8 @@ use crate::crew::Crew;
 use crate::give_up::Record;
 use crate::judge::attempts;
 use crate::reason::GiveUpReason;
-use crate::roster::{Note, blocking};
-use crate::sync::{Arc, MutexGuard, Ordering, give_way, spin};
+use crate::roster::Note;
+use crate::sync::{Arc, MutexGuard, Ordering};
 use crate::unwind;
 
 /// What the iterator learns in one visit.
@@ -35,27 +34,6 @@ pub(crate) struct Tally {
     pub(crate) succeeded: u64,
     pub(crate) gave_up: u64,
     pub(crate) retries: u64,
-}
-
-/// Why the iterator's wait ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// Visit again.
-    Progress,
-    /// Nothing is unsettled and nothing can come.
-    End,
-    TimedOut,
-}
-
-/// What an iterator that sleeps refills for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RefillFor {
-    /// It has no inputs, no room for them, or no time left.
-    Nothing,
-    /// It has both, and is not at it: what the workers have got is enough until one runs out.
-    HungryWorker,
-    /// It is starved. While it has inputs there is no end.
-    Permit,
 }
 
 impl<I, T, E> Core<I, T, E> {
@@ -222,84 +200,11 @@ impl<I, T, E> Core<I, T, E> {
         }
     }
 
-    /// Sleeps until there is something to collect, to announce or to `refill` for, or the end has come.
-    pub(crate) fn wait(&self, deadline: Option<Instant>, refill: RefillFor) -> Woken {
-        let outlook = |state: &State<I, T, E>| match (state.outlook(), refill) {
-            (Some(Woken::End), RefillFor::Permit) if state.gate == Gate::Open => None,
-            (None, RefillFor::HungryWorker) => state
-                .has_idle_workers(self.setup.threads)
-                .then_some(Woken::Progress),
-            (outlook, _) => outlook,
-        };
-        let gather_and_look = |state: &mut State<I, T, E>| {
-            state.gather_unless_ready();
-            outlook(state)
-        };
-        let looked = spin(|| outlook(&self.state.lock()))
-            .or_else(|| give_way(|| gather_and_look(&mut self.state.lock())));
-        if let Some(woken) = looked {
-            return woken;
-        }
-        // In a job, its own permit is lent for as long as this lasts, so a permit that comes free has to be taken here.
-        blocking(|| {
-            if refill != RefillFor::Permit {
-                let wants_more = refill == RefillFor::HungryWorker;
-                return self.sleep(deadline, wants_more, gather_and_look);
-            }
-            let permits = &self.setup.roster.permits;
-            while !self.reserve_permit() {
-                if permits.enlist(&self.parker) {
-                    let woken = self.sleep(deadline, false, gather_and_look);
-                    permits.leave(&self.parker);
-                    if woken == Woken::Progress {
-                        self.reserve_permit();
-                    }
-                    return woken;
-                }
-            }
-            Woken::Progress
-        })
-    }
-
-    /// Takes a permit, if one is free, for the next input that is admitted.
-    fn reserve_permit(&self) -> bool {
-        let mut state = self.state.lock();
-        let reserved = state.gate == Gate::Open && self.setup.roster.permits.try_acquire(1) == 1;
-        state.reserved += usize::from(reserved);
-        reserved || state.gate != Gate::Open
-    }
-
     /// Takes up to `wanted` permits, the reserved ones first.
     pub(super) fn acquire_permits(&self, state: &mut State<I, T, E>, wanted: usize) -> usize {
         let reserved = state.reserved.min(wanted);
         state.reserved -= reserved;
         reserved + self.setup.roster.permits.try_acquire(wanted - reserved)
-    }
-
-    fn sleep(
-        &self,
-        deadline: Option<Instant>,
-        wants_more: bool,
-        outlook: impl Fn(&mut State<I, T, E>) -> Option<Woken>,
-    ) -> Woken {
-        let mut state = self.state.lock();
-        // First, for workers who put a success into a pocket that has been looked into.
-        self.set_awaited(true);
-        if let Some(woken) = outlook(&mut state) {
-            self.set_awaited(false);
-            return woken;
-        }
-        state.wants_more = wants_more;
-        drop(state);
-        let in_time = self.parker.park(deadline);
-        let mut state = self.state.lock();
-        self.set_awaited(false);
-        state.wants_more = false;
-        match outlook(&mut state) {
-            Some(woken) => woken,
-            None if in_time => Woken::Progress,
-            None => Woken::TimedOut,
-        }
     }
 
     /// What the batch has counted so far.

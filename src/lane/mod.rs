@@ -34,18 +34,20 @@ mod caller;
 mod entry;
 mod fail_fast;
 mod pocket;
+mod rest;
 mod sender;
 mod setup;
 mod watch;
 mod worker;
 
-pub(crate) use caller::{RefillFor, Tally, Visit, Woken};
+pub(crate) use caller::{Tally, Visit};
 pub(crate) use entry::{Input, Queued, Settled, SharedInput};
 pub use fail_fast::FailFast;
 pub(crate) use fail_fast::is_failure;
 pub(crate) use pocket::SharedPocket;
+pub(crate) use rest::{RefillFor, Woken};
 pub(crate) use setup::Setup;
-pub(crate) use worker::{After, Leftover, Ran, Turn};
+pub(crate) use worker::{After, Leftover, Ran, TINY, Turn};
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
@@ -120,6 +122,12 @@ struct State<I, T, E> {
     next_index: usize,
     /// The iterator sleeps, and is to be woken for a hungry worker: it has inputs, and room for them.
     wants_more: bool,
+    /// The iterator naps, and is to be woken for a hungry worker.
+    napping: bool,
+    /// What the iterator waited for came soon: it may nap for the next.
+    brisk: bool,
+    /// How long each of a worker's last jobs took; 0 until that is known.
+    each: Nanos,
     senders: usize,
     /// Senders that wait for room.
     blocked: VecDeque<Arc<Parker>>,
@@ -164,6 +172,9 @@ impl<I, T, E> Core<I, T, E> {
             armed: BTreeSet::new(),
             next_index: 0,
             wants_more: false,
+            napping: false,
+            brisk: false,
+            each: 0,
             senders: 0,
             blocked: VecDeque::new(),
             reserved: 0,

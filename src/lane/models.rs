@@ -7,8 +7,8 @@ use crate::give_up::Record;
 use crate::judge::Outcome;
 use crate::permits::Permits;
 use crate::roster::Roster;
-use crate::sync::loom::{JoinHandle, Sides, check_bounded, spawn};
-use crate::sync::{Receiver, unbounded};
+use crate::sync::loom::{FAR, JoinHandle, Sides, check, check_bounded, spawn};
+use crate::sync::{Receiver, now, unbounded};
 
 /// A batch, its pool, and tokens on their way to workers.
 struct Bench {
@@ -56,7 +56,7 @@ impl Bench {
                 };
                 let turn = Turn {
                     pocket: pocket.as_ref(),
-                    tiny: true,
+                    each: 0,
                     over: false,
                     time: 0,
                 };
@@ -177,4 +177,34 @@ fn two_workers_find_a_token_for_every_job() {
 fn a_success_in_a_pocket_is_delivered_while_the_next_job_runs() {
     let sides = [SIDES[0], SIDES[1], "by a pocket"];
     check_bounded(&sides, |sides| run_batch(1, 5, 5, true, sides));
+}
+
+#[test]
+fn an_iterator_that_naps_is_woken_when_a_worker_runs_out_of_jobs() {
+    check(&["napped", "no job was left"], |sides| {
+        let (token, tokens) = unbounded();
+        let bench = Arc::new(Bench {
+            core: Arc::new(core(1, 2)),
+            crew: crew(),
+            tokens,
+            slow: false,
+            delivered: Mutex::default(),
+            heard: Parker::default(),
+            sides: Arc::clone(sides),
+        });
+        let worker = bench.worker();
+        let visit = bench.core.admit(&mut vec![2, 4], 0);
+        (0..visit.tokens).for_each(|_| token.send(()).unwrap());
+        let state = bench.core.state.lock();
+        let naps = !state.queued.is_empty();
+        if naps {
+            let state = bench.core.nap(state, now() + FAR);
+            assert!(state.queued.is_empty());
+        } else {
+            drop(state);
+        }
+        sides.saw(if naps { "napped" } else { "no job was left" });
+        drop(token);
+        worker.join().unwrap();
+    });
 }

@@ -44,7 +44,7 @@ pub(super) fn crew() -> Crew<'static> {
 fn turn(pocket: Option<&Pocket>, tiny: bool) -> Turn<'_, u32, u32, ()> {
     Turn {
         pocket,
-        tiny,
+        each: if tiny { 0 } else { TINY },
         over: false,
         time: 0,
     }
@@ -406,7 +406,7 @@ fn inputs_and_results_that_panic_when_dropped_do_so_one_by_one_with_their_lane()
     let (job, pocket) = core.begin(0).unwrap();
     let turn = Turn {
         pocket: pocket.as_ref(),
-        tiny: false,
+        each: TINY,
         over: true,
         time: 0,
     };

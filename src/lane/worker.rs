@@ -8,6 +8,9 @@ use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::sync::{MutexGuard, Ordering};
 
+/// Jobs that take less than this are tiny.
+pub(crate) const TINY: Nanos = 2_000;
+
 /// What became of a job that a worker has run.
 pub(crate) enum Ran<I, T, E> {
     Settled(Settled<I, T, E>),
@@ -28,8 +31,8 @@ pub(crate) enum After<I, E> {
 pub(crate) struct Turn<'a, I, T, E> {
     /// `None` in a batch whose workers take one job at a time.
     pub(crate) pocket: Option<&'a SharedPocket<I, T, E>>,
-    /// Jobs are tiny, so that several may be taken at once.
-    pub(crate) tiny: bool,
+    /// How long each of the last jobs took: several may be taken at once if they are tiny.
+    pub(crate) each: Nanos,
     /// The token is to go back, if something is left to do.
     pub(crate) over: bool,
     /// The last time that is known.
@@ -40,7 +43,7 @@ impl<'a, I, T, E> Turn<'a, I, T, E> {
     /// The pocket, if jobs are to be taken out of it.
     #[inline(always)]
     pub(crate) fn usable(&self) -> Option<&'a SharedPocket<I, T, E>> {
-        self.pocket.filter(|_| self.tiny && !self.over)
+        self.pocket.filter(|_| self.each < TINY && !self.over)
     }
 }
 
@@ -90,6 +93,8 @@ impl<I, T, E> Core<I, T, E> {
             state.gather_one(pocket);
         }
         state.recall_stale(turn.time);
+        // One whose worker was put off its processor seems long.
+        state.each = turn.each.min(2 * state.each + 100);
         let leftover = self.put(&mut state, ran, now);
         let after = self.go_on(&mut state, turn);
         if let (Some(pocket), After::Empty | After::TurnOver) = (turn.pocket, &after) {
@@ -229,6 +234,9 @@ impl<I, T, E> Core<I, T, E> {
         self.hints.hungry.store(true, Ordering::Relaxed);
         if state.wants_more {
             self.wake_iterator();
+        }
+        if state.napping {
+            self.parker.unpark();
         }
     }
 

@@ -1,18 +1,18 @@
 //! When a worker with a token reads the clock.
 
 use crate::clock::Nanos;
+use crate::lane::TINY;
 
-/// While jobs take less than this, the clock is read after every [`UNREAD`]th only. Untimed successes get the time of the next
+/// While jobs are tiny, the clock is read after so many only. Untimed successes get the time of the next
 /// reading, which is also made when the lane is empty and when the iterator collects. So a time is late by less than `UNREAD`
 /// tiny jobs, or, where long jobs follow on tiny ones without a gap, by the first few of those.
-const TINY: Nanos = 2_000;
 const UNREAD: u32 = 8;
 
 /// When to read the clock.
 pub(super) struct Pace {
     last: Nanos,
     pub(super) unread: u32,
-    every: u32,
+    each: Nanos,
 }
 
 impl Pace {
@@ -20,7 +20,7 @@ impl Pace {
         Self {
             last: now,
             unread: 0,
-            every: 1,
+            each: Nanos::MAX,
         }
     }
 
@@ -29,9 +29,9 @@ impl Pace {
         self.last
     }
 
-    /// Did jobs take next to nothing when that was last looked at?
-    pub(super) fn is_tiny(&self) -> bool {
-        self.every == UNREAD
+    /// How long each job took when that was last looked at.
+    pub(super) fn each(&self) -> Nanos {
+        self.each
     }
 
     /// The time after a job: `read` if somebody has looked already, or a new reading if one is due.
@@ -41,15 +41,14 @@ impl Pace {
         clock: impl FnOnce() -> Nanos,
     ) -> Option<Nanos> {
         self.unread += 1;
-        if read.is_none() && self.unread < self.every {
+        if read.is_none() && self.unread < UNREAD && self.each < TINY {
             return None;
         }
         let now = read.unwrap_or_else(clock);
-        let tiny = now.saturating_sub(self.last) < TINY * Nanos::from(self.unread);
         *self = Self {
             last: now,
             unread: 0,
-            every: if tiny { UNREAD } else { 1 },
+            each: now.saturating_sub(self.last) / Nanos::from(self.unread),
         };
         Some(now)
     }
@@ -78,14 +77,25 @@ mod tests {
     fn jobs_are_tiny_if_each_takes_less_than_two_microseconds() {
         for (length, tiny) in [(TINY - 1, true), (TINY, false)] {
             let mut pace = Pace::new(7);
-            assert!(!pace.is_tiny());
+            assert!(pace.each() >= TINY);
             // One is looked at, and then as many as go unread.
             for jobs in [1, UNREAD] {
                 let now = pace.last() + Nanos::from(jobs) * length;
                 let read = (0..jobs).find_map(|_| pace.after_job(None, || now));
                 assert_eq!((read, pace.last()), (Some(now), now));
-                assert_eq!(pace.is_tiny(), tiny);
+                assert_eq!(pace.each() < TINY, tiny);
             }
         }
+    }
+
+    #[test]
+    fn the_length_of_a_job_is_an_equal_share_of_what_was_read() {
+        let mut pace = Pace::new(100);
+        let mut after = |jobs: u32, now: Nanos| {
+            let read = (0..jobs).filter_map(|_| pace.after_job(None, || now));
+            assert_eq!(read.count(), 1);
+            pace.each()
+        };
+        assert_eq!([after(1, 900), after(UNREAD, 2_500)], [800, 200]);
     }
 }

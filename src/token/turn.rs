@@ -55,7 +55,7 @@ where
                 let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
                 let turn = Turn {
                     pocket: pocket.as_ref(),
-                    tiny: pace.is_tiny(),
+                    each: pace.each(),
                     over: long && crew.has_waiting(),
                     time: pace.last(),
                 };
