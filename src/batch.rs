@@ -271,6 +271,7 @@ where
             number,
             window,
             threads: crew.settings.threads,
+            processors: crew.settings.processors,
             place: options.policy.place(),
             fail_fast,
             share,

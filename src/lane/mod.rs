@@ -33,6 +33,7 @@
 mod caller;
 mod entry;
 mod fail_fast;
+mod naps;
 mod pocket;
 mod rest;
 mod sender;
@@ -61,6 +62,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Padded};
 
 use entry::ParkedJob;
 use fail_fast::Failures;
+use naps::Naps;
 use pocket::Filled;
 use watch::Watched;
 
@@ -71,7 +73,7 @@ const LONG: usize = 4096;
 pub(crate) struct Core<I, T, E> {
     // Apart from the count of references before it, which every completion changes.
     state: Padded<Mutex<State<I, T, E>>>,
-    /// What the iterator sleeps on: something has settled, or was resubmitted, or the end may have come.
+    /// What the iterator sleeps on: something has settled, or was resubmitted, or a worker has run out, or the end may have come.
     pub(crate) parker: Arc<Parker>,
     hints: Padded<Hints>,
     pub(crate) counts: Arc<Counts>,
@@ -122,12 +124,9 @@ struct State<I, T, E> {
     next_index: usize,
     /// The iterator sleeps, and is to be woken for a hungry worker: it has inputs, and room for them.
     wants_more: bool,
-    /// The iterator naps, and is to be woken for a hungry worker.
+    /// The iterator naps, and is to be woken for a hungry worker, once.
     napping: bool,
-    /// What the iterator waited for came soon: it may nap for the next.
-    brisk: bool,
-    /// How long each of a worker's last jobs took; 0 until that is known.
-    each: Nanos,
+    naps: Naps,
     senders: usize,
     /// Senders that wait for room.
     blocked: VecDeque<Arc<Parker>>,
@@ -173,8 +172,7 @@ impl<I, T, E> Core<I, T, E> {
             next_index: 0,
             wants_more: false,
             napping: false,
-            brisk: false,
-            each: 0,
+            naps: Naps::new(),
             senders: 0,
             blocked: VecDeque::new(),
             reserved: 0,

@@ -2,33 +2,29 @@
 //!
 //! 1. It *spins* for one or two microseconds: most of what is tiny comes within that.
 //! 2. It *naps*: sleeps for the shortest time that there is, and is woken for a worker that runs out of jobs, but for no completion. Only where the
-//!    last one came soon, and the workers have enough to do meanwhile, so that nothing is lost but what a completion may be held
-//!    back ([`HELD_BACK`]), and many are collected at once. Network cards call this interrupt moderation.
+//!    last one came soon, and the workers have enough to do meanwhile (`naps.rs`), so that nothing is lost but some 50 µs of a completion's time,
+//!    and many are collected at once. Network cards call this interrupt moderation. In a job it has no spare, since it ends by itself.
 //! 3. It *gives way*: offers its CPU to others, and looks after each time.
 //! 4. It *sleeps* until it is woken.
 //!
 //! Without naps an iterator of short jobs looks all the time, or is woken for each job. With two processors Linux often leaves it one of them, and the
 //! workers share the other. By measurement, on two workers, in multiples of what the jobs take: jobs of 1 µs 1.29 instead of 1.65, 2 µs
-//! 1.17 instead of 1.5, 4 µs 1.09 instead of 1.2–2.4, 10 µs 1.04 instead of 1.03–1.9.
+//! 1.17 instead of 1.5, 4 µs 1.09 instead of 1.2–2.4, 10 µs 1.03–1.07 instead of 1.03–1.9.
 
 use std::time::{Duration, Instant};
 
 use super::{Core, Gate, State};
-use crate::clock::Nanos;
 use crate::roster::blocking;
 use crate::sync::{MutexGuard, give_way, now, spin};
-
-/// The longest that a completion is held back so that it is one of a group.
-const HELD_BACK: Nanos = 50_000;
 
 /// The shortest sleep. Linux makes some 55 µs of it: it may be late by 50 by default (`PR_SET_TIMERSLACK`), and is.
 const NAP: Duration = Duration::from_micros(1);
 
-/// Elsewhere timers may be as coarse as 16 ms.
-const HAS_FINE_TIMERS: bool = cfg!(unix);
+/// How late timers are elsewhere was not seen.
+const HAS_FINE_TIMERS: bool = cfg!(target_os = "linux");
 
-/// Three offers of the CPU that take less than this were in vain: nobody else wanted it.
-const IN_VAIN: Nanos = 10_000;
+/// A caller who has less time than this does without naps.
+const HASTE: Duration = Duration::from_micros(100);
 
 /// Why the iterator's wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,16 +45,6 @@ pub(crate) enum RefillFor {
     HungryWorker,
     /// It is starved. While it has inputs there is no end.
     Permit,
-}
-
-impl<I, T, E> State<I, T, E> {
-    /// Have the workers enough to do for as long as a completion is held back, and in jobs that are shorter than that?
-    fn keeps_workers_busy(&self, threads: usize) -> bool {
-        let jobs = self.queued.len() as u64;
-        HAS_FINE_TIMERS
-            && self.each < HELD_BACK
-            && jobs * self.each / threads as u64 >= 2 * HELD_BACK
-    }
 }
 
 impl<I, T, E> Core<I, T, E> {
@@ -115,27 +101,33 @@ impl<I, T, E> Core<I, T, E> {
         deadline: Option<Instant>,
         look: impl Fn(&mut State<I, T, E>) -> Option<Woken>,
     ) -> Option<Woken> {
+        // What is as short as where naps are good computes.
+        let at_once = self.setup.threads.min(self.setup.processors);
+        let haste = || deadline.is_some_and(|deadline| deadline < now() + HASTE);
         let mut state = self.state.lock();
-        if !state.keeps_workers_busy(self.setup.threads) {
+        if !HAS_FINE_TIMERS || !state.naps.have_enough(state.queued.len(), at_once) || haste() {
             drop(state);
             return give_way(|| look(&mut self.state.lock()));
         }
-        // Between two naps it gives way, to learn if it still has a processor to itself.
-        if std::mem::take(&mut state.brisk) {
-            let end = now() + NAP;
-            let end = deadline.map_or(end, |deadline| end.min(deadline));
-            state = self.nap(state, end);
-            if let Some(found) = look(&mut state) {
-                return Some(found);
+        let clock = &self.setup.clock;
+        if state.naps.begins() {
+            let begun = clock.now();
+            state = self.nap(state, now() + NAP);
+            let found = look(&mut state);
+            let took = clock.now().saturating_sub(begun);
+            let settled = state.settled.len();
+            state.naps.note_nap(took, settled, at_once);
+            if found.is_some() {
+                return found;
             }
         }
         drop(state);
-        let clock = &self.setup.clock;
         let begun = clock.now();
         give_way(|| {
             let mut state = self.state.lock();
             let found = look(&mut state)?;
-            state.brisk = clock.now().saturating_sub(begun) < IN_VAIN;
+            let took = clock.now().saturating_sub(begun);
+            state.naps.note_offers(took);
             Some(found)
         })
     }
@@ -175,7 +167,8 @@ impl<I, T, E> Core<I, T, E> {
         let mut state = self.state.lock();
         self.set_awaited(false);
         state.wants_more = false;
-        state.brisk = in_time && clock.now().saturating_sub(begun) < HELD_BACK;
+        let took = clock.now().saturating_sub(begun);
+        state.naps.note_sleep(took, in_time);
         match outlook(&mut state) {
             Some(woken) => woken,
             None if in_time => Woken::Progress,
@@ -186,8 +179,8 @@ impl<I, T, E> Core<I, T, E> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Numbers, setup};
-    use super::super::{Ran, Setup, Turn};
+    use super::super::tests::{Numbers, next, setup, turn};
+    use super::super::{After, Ran};
     use super::*;
 
     /// A batch whose jobs take 10 µs, with so many of them, and an iterator for which the last one came soon.
@@ -195,60 +188,30 @@ mod tests {
         let core = Numbers::new(setup());
         core.admit(&mut (0..jobs).collect(), 0);
         let mut state = core.state.lock();
-        (state.each, state.brisk) = (10_000, true);
+        (0..10).for_each(|_| state.naps.note_jobs(10_000));
+        state.naps.note_offers(0);
         drop(state);
         core
     }
 
-    fn wait(core: &Numbers) -> Woken {
-        core.wait(Some(now()), RefillFor::Nothing)
-    }
-
-    /// Has somebody woken the iterator since it last slept?
-    fn is_woken(core: &Numbers) -> bool {
-        core.parker.park(Some(now()))
-    }
-
-    #[test]
-    fn workers_are_busy_if_they_have_enough_to_do_in_short_jobs() {
-        for (threads, jobs, each, busy) in [
-            (1, 9, 10_000, false),
-            (1, 10, 10_000, true),
-            (2, 19, 10_000, false),
-            (2, 20, 10_000, true),
-            (1, 1_000, 0, false),
-            (1, 3, HELD_BACK - 1, true),
-            (1, 1_000, HELD_BACK, false),
-        ] {
-            let core = Numbers::new(Setup {
-                window: jobs,
-                ..setup()
-            });
-            core.admit(&mut (0..jobs as u32).collect(), 0);
-            let mut state = core.state.lock();
-            state.each = each;
-            let case = format!("{jobs} jobs of {each} ns, {threads} threads");
-            assert_eq!(state.keeps_workers_busy(threads), busy, "{case}");
-        }
+    /// Does a wait with so much time begin with a nap?
+    fn naps(core: &Numbers, time: Duration) -> bool {
+        // It ends a nap, and is kept for the sleep if there is none.
+        core.parker.unpark();
+        let woken = core.nap_or_give_way(Some(now() + time), |_| None);
+        assert_eq!(woken, None);
+        assert!(!core.state.lock().napping);
+        !core.parker.park(Some(now()))
     }
 
     #[test]
-    fn every_other_wait_begins_with_a_nap_where_the_last_job_came_soon() {
+    fn a_wait_begins_with_a_nap_where_the_last_job_came_soon_and_enough_is_left() {
+        let minute = Duration::from_secs(60);
         let core = batch(100);
-        // It would end a nap, and is kept for the sleep if there is none.
-        core.parker.unpark();
-        assert_eq!(wait(&core), Woken::TimedOut);
-        assert!(!core.state.lock().brisk && !core.state.lock().napping);
-        core.parker.unpark();
-        assert_eq!(wait(&core), Woken::Progress);
-        assert!(core.state.lock().brisk, "it was woken at once");
-    }
-
-    #[test]
-    fn without_enough_to_do_there_is_no_nap() {
-        let core = batch(9);
-        core.parker.unpark();
-        assert_eq!(wait(&core), Woken::Progress);
+        assert_eq!(naps(&core, minute), HAS_FINE_TIMERS);
+        assert!(!naps(&core, minute));
+        assert!(!naps(&batch(9), minute));
+        assert!(!naps(&batch(100), Duration::ZERO));
     }
 
     #[test]
@@ -256,42 +219,17 @@ mod tests {
         let core = batch(2);
         let (mut job, _) = core.begin(0).unwrap();
         core.state.lock().napping = true;
-        let turn = Turn {
-            pocket: None,
-            each: 10_000,
-            over: false,
-            time: 0,
-        };
-        for woken in [false, true] {
+        for last in [false, true] {
             let ran = Ran::Settled(job.succeed(0));
-            let (after, _) = core.exchange(ran, None, &turn);
-            assert_eq!(is_woken(&core), woken);
-            match after {
-                super::super::After::Job(next) => job = next,
-                _ => break,
+            let (after, _) = core.exchange(ran, None, &turn(None, false));
+            assert_eq!(core.parker.park(Some(now())), last);
+            if last {
+                assert!(matches!(after, After::Empty));
+                break;
             }
+            job = next(after);
         }
-        assert_eq!(core.state.lock().settled.len(), 2);
-    }
-
-    #[test]
-    fn the_length_of_a_job_is_learnt_slowly_and_unlearnt_at_once() {
-        let core = batch(4);
-        let (mut job, _) = core.begin(0).unwrap();
-        core.state.lock().each = 0;
-        for (each, known) in [(500, 100), (500, 300), (4_000_000, 700), (50, 50)] {
-            let turn = Turn {
-                pocket: None,
-                each,
-                over: false,
-                time: 0,
-            };
-            let (after, _) = core.exchange(Ran::Settled(job.succeed(0)), None, &turn);
-            assert_eq!(core.state.lock().each, known);
-            match after {
-                super::super::After::Job(next) => job = next,
-                _ => break,
-            }
-        }
+        let state = core.state.lock();
+        assert_eq!((state.settled.len(), state.napping), (2, false));
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Setup<I> {
     pub(crate) number: u64,
     pub(crate) window: usize,
     pub(crate) threads: usize,
+    pub(crate) processors: usize,
     /// Where a retried job joins the queue.
     pub(crate) place: Requeue,
     pub(crate) fail_fast: FailFast,

@@ -15,8 +15,8 @@ use crate::sync::{now, thread};
 use crate::unwind::Contained;
 
 pub(super) type Numbers = Core<u32, u32, ()>;
-type Job = Queued<u32, ()>;
-type Pocket = SharedPocket<u32, u32, ()>;
+pub(super) type Job = Queued<u32, ()>;
+pub(super) type Pocket = SharedPocket<u32, u32, ()>;
 
 /// For a pool of one.
 pub(super) fn setup<I>() -> Setup<I> {
@@ -25,6 +25,7 @@ pub(super) fn setup<I>() -> Setup<I> {
         number: 1,
         window: 100,
         threads: 1,
+        processors: 2,
         place: Requeue::Back,
         fail_fast: FailFast::Never,
         share: None,
@@ -41,7 +42,7 @@ pub(super) fn crew() -> Crew<'static> {
 }
 
 /// How a worker stands whose last job was tiny, or was not.
-fn turn(pocket: Option<&Pocket>, tiny: bool) -> Turn<'_, u32, u32, ()> {
+pub(super) fn turn(pocket: Option<&Pocket>, tiny: bool) -> Turn<'_, u32, u32, ()> {
     Turn {
         pocket,
         each: if tiny { 0 } else { TINY },
@@ -63,7 +64,7 @@ fn failed(mut job: Job) -> Job {
     job
 }
 
-fn next(after: After<u32, ()>) -> Job {
+pub(super) fn next(after: After<u32, ()>) -> Job {
     match after {
         After::Job(job) => job,
         After::Empty => panic!("the queue is empty"),

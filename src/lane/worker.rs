@@ -93,8 +93,7 @@ impl<I, T, E> Core<I, T, E> {
             state.gather_one(pocket);
         }
         state.recall_stale(turn.time);
-        // One whose worker was put off its processor seems long.
-        state.each = turn.each.min(2 * state.each + 100);
+        state.naps.note_jobs(turn.each);
         let leftover = self.put(&mut state, ran, now);
         let after = self.go_on(&mut state, turn);
         if let (Some(pocket), After::Empty | After::TurnOver) = (turn.pocket, &after) {
@@ -180,7 +179,7 @@ impl<I, T, E> Core<I, T, E> {
         now: Option<Nanos>,
     ) -> (Leftover<I, T, E>, usize) {
         let leftover = self.put(&mut state, ran, now);
-        self.note_idle_workers(&state);
+        self.note_idle_workers(&mut state);
         (leftover, state.announce(self.setup.threads))
     }
 
@@ -191,7 +190,7 @@ impl<I, T, E> Core<I, T, E> {
             state.tokens -= 1;
             state.away += 1;
             state.recall();
-            self.note_idle_workers(&state);
+            self.note_idle_workers(&mut state);
             self.wake_iterator();
         }
         let (missing, room) = (
@@ -222,20 +221,20 @@ impl<I, T, E> Core<I, T, E> {
     }
 
     /// There are fewer jobs than before. Where a token is given up, its worker tells.
-    fn note_idle_workers(&self, state: &State<I, T, E>) {
+    fn note_idle_workers(&self, state: &mut State<I, T, E>) {
         if state.has_idle_workers(self.setup.threads) {
             self.note_hunger(state);
         }
     }
 
     /// A worker has run out of jobs.
-    fn note_hunger(&self, state: &State<I, T, E>) {
+    fn note_hunger(&self, state: &mut State<I, T, E>) {
         // ORDERING: a hint, set and cleared under the lock.
         self.hints.hungry.store(true, Ordering::Relaxed);
         if state.wants_more {
             self.wake_iterator();
         }
-        if state.napping {
+        if std::mem::take(&mut state.napping) {
             self.parker.unpark();
         }
     }
