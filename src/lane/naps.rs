@@ -12,7 +12,7 @@ const IN_VAIN: Nanos = 10_000;
 pub(super) struct Naps {
     /// How long a job takes; 0 until that is known.
     each: Nanos,
-    /// The last wait ended soon, and not with a nap.
+    /// The last wait of those that were timed ended soon, and not with a nap.
     soon: bool,
     /// How many waits that could begin with a nap are left out yet, and how many were after the last nap.
     left_out: u32,
@@ -51,10 +51,10 @@ impl Naps {
         begins
     }
 
-    /// A nap has taken so long, and so many jobs have settled meanwhile. After one that is far too long, as where the system's timers are coarse,
+    /// A nap has taken so long, and so many jobs have settled meanwhile or just before. After one that is far too long, as where the system's timers are coarse,
     /// or that has brought less than a quarter of what it might, as where jobs wait for the iterator, naps become ever rarer.
     pub(super) fn note_nap(&mut self, took: Nanos, settled: usize, at_once: usize) {
-        let due = took / self.each.max(1) * at_once as u64;
+        let due = (took / self.each.max(1) * at_once as u64).max(1);
         let useful = took < 4 * LENGTH && 4 * settled as u64 >= due;
         self.pause = if useful {
             0
@@ -149,6 +149,7 @@ mod tests {
         for (took, settled, useful) in [
             (55_000, 3, true),
             (55_000, 2, false),
+            (0, 0, false),
             (4 * LENGTH - 1, 100, true),
             (4 * LENGTH, 100, false),
         ] {
@@ -169,7 +170,7 @@ mod tests {
         naps.note_nap(55_000, 10, 2);
         assert_eq!(begun(&mut naps, 2), [1, 2]);
         naps.pause = u32::MAX;
-        naps.note_nap(0, 0, 1);
+        naps.note_nap(0, 1, 1);
         assert_eq!(naps.pause, 0);
         naps.pause = u32::MAX;
         naps.note_nap(u64::MAX, 0, 1);

@@ -7,7 +7,7 @@
 //! A job in a pocket is still queued, and a success still to be delivered, so all can be taken back by anybody who has the lane's
 //! lock, which comes first where both are held:
 //!
-//! - *Nothing is held back.* An iterator with nothing to deliver gathers successes out of the pockets: before it pulls more inputs than it
+//! - *Nothing is held back* for longer than a nap. An iterator with nothing to deliver gathers successes out of the pockets: before it pulls more inputs than it
 //!   has to and once they have taken some time, and before it offers its CPU to others. It does not at other visits, nor while it spins, one
 //!   or two microseconds, or naps, some 55. Workers are likely to bring them meanwhile, and the memory of a pocket that somebody else has touched is slow: with a
 //!   look into the pockets at each visit an empty job took 1.4 times as long. Before it

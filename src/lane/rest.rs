@@ -3,7 +3,7 @@
 //! 1. It *spins* for one or two microseconds: most of what is tiny comes within that.
 //! 2. It *naps*: sleeps for the shortest time that there is, and is woken for a worker that runs out of jobs, but for no completion. Only where the
 //!    last one came soon, and the workers have enough to do meanwhile (`naps.rs`), so that nothing is lost but some 50 µs of a completion's time,
-//!    and many are collected at once. Network cards call this interrupt moderation. In a job it has no spare, since it ends by itself.
+//!    and many are collected at once (also where one settles just as it begins). Network cards call this interrupt moderation. In a job it has no spare, since it ends by itself.
 //! 3. It *gives way*: offers its CPU to others, and looks after each time.
 //! 4. It *sleeps* until it is woken.
 //!
@@ -101,7 +101,7 @@ impl<I, T, E> Core<I, T, E> {
         deadline: Option<Instant>,
         look: impl Fn(&mut State<I, T, E>) -> Option<Woken>,
     ) -> Option<Woken> {
-        // What is as short as where naps are good computes.
+        // Jobs for which naps are good are taken to compute: they are short.
         let at_once = self.setup.threads.min(self.setup.processors);
         let haste = || deadline.is_some_and(|deadline| deadline < now() + HASTE);
         let mut state = self.state.lock();
@@ -180,7 +180,7 @@ impl<I, T, E> Core<I, T, E> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Numbers, next, setup, turn};
-    use super::super::{After, Ran};
+    use super::super::{After, Ran, Setup, Turn};
     use super::*;
 
     /// A batch whose jobs take 10 µs, with so many of them, and an iterator for which the last one came soon.
@@ -212,6 +212,36 @@ mod tests {
         assert!(!naps(&core, minute));
         assert!(!naps(&batch(9), minute));
         assert!(!naps(&batch(100), Duration::ZERO));
+    }
+
+    #[test]
+    fn as_many_jobs_as_there_are_processors_are_done_at_once() {
+        let core = Numbers::new(Setup {
+            threads: 64,
+            processors: 1,
+            ..setup()
+        });
+        core.admit(&mut (0..20).collect(), 0);
+        let mut state = core.state.lock();
+        (0..10).for_each(|_| state.naps.note_jobs(10_000));
+        state.naps.note_offers(0);
+        drop(state);
+        assert_eq!(naps(&core, Duration::from_secs(60)), HAS_FINE_TIMERS);
+    }
+
+    #[test]
+    fn workers_tell_how_long_jobs_take() {
+        let core = Numbers::new(setup());
+        core.admit(&mut (0..10).collect(), 0);
+        let (mut job, ..) = core.begin(0).unwrap();
+        let turn = Turn {
+            each: 10_000,
+            ..turn(None, false)
+        };
+        while let (After::Job(next), _) = core.exchange(Ran::Settled(job.succeed(0)), None, &turn) {
+            job = next;
+        }
+        assert!(core.state.lock().naps.have_enough(20, 1));
     }
 
     #[test]
