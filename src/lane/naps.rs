@@ -54,7 +54,7 @@ impl Naps {
     /// A nap has taken so long, and so many jobs have settled meanwhile or just before. After one that is far too long, as where the system's timers are coarse,
     /// or that has brought less than a quarter of what it might, as where jobs wait for the iterator, naps become ever rarer.
     pub(super) fn note_nap(&mut self, took: Nanos, settled: usize, at_once: usize) {
-        let due = (took / self.each.max(1) * at_once as u64).max(1);
+        let due = took / self.each.max(1) * at_once as u64;
         let useful = took < 4 * LENGTH && 4 * settled as u64 >= due;
         self.pause = if useful {
             0
@@ -149,7 +149,8 @@ mod tests {
         for (took, settled, useful) in [
             (55_000, 3, true),
             (55_000, 2, false),
-            (0, 0, false),
+            // It was cut short.
+            (0, 0, true),
             (4 * LENGTH - 1, 100, true),
             (4 * LENGTH, 100, false),
         ] {
