@@ -79,6 +79,9 @@ impl<I, T, E> Pocket<I, T, E> {
             return Err(outcome);
         }
         let mut contents = self.0.lock();
+        if contents.settled.len() == contents.settled.capacity() {
+            return Err(outcome);
+        }
         let Some(next) = contents.next() else {
             return Err(outcome);
         };

@@ -7,7 +7,7 @@ use crate::give_up::Record;
 use crate::judge::{
     Outcome, Returned, Rules, Subject, attempt, conclude, conclude_timed_out, prepare,
 };
-use crate::lane::{Input, Queued, Ran, Settled};
+use crate::lane::{Queued, Ran, Settled};
 use crate::observe::JobEvent;
 use crate::reason::GiveUpReason;
 use crate::roster::Post;
@@ -21,26 +21,20 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    /// One attempt of one job; nothing comes back if it was abandoned.
+    /// One attempt of one job whose attempts have no limit.
     pub(super) fn run_one(
         &self,
-        crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,
-        post: &Arc<Post>,
-        mut job: Queued<I, E>,
-    ) -> Option<(Queued<I, E>, Outcome<T>)> {
-        if matches!(job.input, Input::Shared(_)) {
-            return self.run_limited(crew, rules, post, job);
-        }
-        let (subject, record) = self.look_at(&mut job);
+        job: &mut Queued<I, E>,
+    ) -> Outcome<T> {
+        let (subject, record) = self.look_at(job);
         let input = subject.input;
         let told = || self.core.setup.token.reason();
-        let outcome = attempt(rules, &subject, record, told, || (self.job)(input));
-        Some((job, outcome))
+        attempt(rules, &subject, record, told, || (self.job)(input))
     }
 
-    /// One attempt of a job whose attempts have a limit.
-    fn run_limited(
+    /// One attempt of a job whose attempts have a limit; nothing comes back if it was abandoned.
+    pub(super) fn run_limited(
         &self,
         crew: &Crew<'p>,
         rules: &Rules<'_, I, T, E>,

@@ -5,7 +5,7 @@ use super::pace::Pace;
 use crate::clock::Nanos;
 use crate::crew::{Crew, Next, Parked, SharedLane};
 use crate::judge::Outcome;
-use crate::lane::{After, Leftover, Queued, Ran, SharedPocket, Turn};
+use crate::lane::{After, Input, Leftover, Queued, Ran, SharedPocket, Turn};
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::roster::Post;
@@ -21,7 +21,14 @@ where
     E: Send + 'p,
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
-    /// The batch's token is cancelled, and so is the batch.
+    /// If the batch's token is cancelled, so is the batch.
+    #[inline(always)]
+    fn obey(&self, crew: &Crew<'p>) {
+        if self.core.setup.token.is_cancelled() {
+            self.end_as_told(crew);
+        }
+    }
+
     #[cold]
     fn end_as_told(&self, crew: &Crew<'p>) {
         if let Some(reason) = self.core.setup.token.reason() {
@@ -41,8 +48,14 @@ where
             if job.is_retry() {
                 post.counts.retries.bump(1);
             }
-            let Some((ran, outcome)) = self.run_one(crew, &rules, post, job) else {
-                break Next::Abandoned;
+            let outcome = if matches!(job.input, Input::Own(_)) {
+                self.run_one(&rules, &mut job)
+            } else {
+                let Some((back, outcome)) = self.run_limited(crew, &rules, post, job) else {
+                    break Next::Abandoned;
+                };
+                job = back;
+                outcome
             };
             let now = pace.after_job(outcome.time(), || crew.clock.now());
             if matches!(outcome, Outcome::Succeeded(_)) {
@@ -51,28 +64,25 @@ where
                 self.core.setup.roster.permits.release(1);
                 post.counts.succeeded.bump(1);
             }
-            let after = if post.has_token() {
-                let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
-                let turn = Turn {
-                    pocket: pocket.as_ref(),
-                    each: pace.each(),
-                    over: long && crew.has_waiting(),
-                    time: pace.last(),
-                };
-                self.exchange(crew, post, (ran, outcome), now, &turn)
-            } else {
-                let ran = self.follow(ran, outcome);
-                self.put_away(crew, post, ran, now, pocket.as_ref());
-                After::Empty
+            let long = now.is_some_and(|now| now.saturating_sub(begun) >= TURN);
+            let turn = Turn {
+                pocket: pocket.as_ref(),
+                each: pace.each(),
+                over: long && crew.has_waiting(),
+                time: pace.last(),
             };
-            if self.core.setup.token.is_cancelled() {
-                self.end_as_told(crew);
+            match self.exchange_in_pocket(post, &mut job, outcome, now, &turn) {
+                Ok(()) => self.obey(crew),
+                Err(outcome) => {
+                    let after = self.exchange(crew, post, (job, outcome), now, &turn);
+                    self.obey(crew);
+                    job = match after {
+                        After::Job(job) => job,
+                        After::Empty => break Next::Done,
+                        After::TurnOver => break Next::Requeue(Requeue::Back),
+                    };
+                }
             }
-            job = match after {
-                After::Job(job) => job,
-                After::Empty => break Next::Done,
-                After::TurnOver => break Next::Requeue(Requeue::Back),
-            };
         };
         if pace.unread > 0 {
             self.core.tell_time(crew.clock.now());
@@ -80,33 +90,40 @@ where
         next
     }
 
-    /// Puts away what was run, and takes the next job: from the worker's pocket if there is one in it, and nothing else to be done.
+    /// Exchanges what was run for the next job in the worker's pocket, if there is one, and nothing else to be done.
     #[inline(always)]
+    fn exchange_in_pocket(
+        &self,
+        post: &Post,
+        job: &mut Queued<I, E>,
+        outcome: Outcome<T>,
+        now: Option<Nanos>,
+        turn: &Turn<'_, I, T, E>,
+    ) -> Result<(), Outcome<T>> {
+        let Some(pocket) = turn.usable().filter(|_| post.has_token()) else {
+            return Err(outcome);
+        };
+        let errors = pocket.exchange(job, outcome, now)?;
+        post.set_holding(true);
+        drop(errors);
+        if self.core.is_awaited() {
+            self.core.deliver(pocket);
+        }
+        Ok(())
+    }
+
+    /// Puts away what was run, and takes the next job.
     fn exchange(
         &self,
         crew: &Crew<'p>,
         post: &Post,
-        (mut job, outcome): (Queued<I, E>, Outcome<T>),
+        (job, outcome): (Queued<I, E>, Outcome<T>),
         now: Option<Nanos>,
         turn: &Turn<'_, I, T, E>,
     ) -> After<I, E> {
-        let outcome = match turn.usable() {
-            None => outcome,
-            Some(pocket) => match pocket.exchange(&mut job, outcome, now) {
-                Err(outcome) => outcome,
-                Ok(errors) => {
-                    post.set_holding(true);
-                    drop(errors);
-                    if self.core.is_awaited() {
-                        self.core.deliver(pocket);
-                    }
-                    return After::Job(job);
-                }
-            },
-        };
         let ran = self.follow(job, outcome);
         if !post.has_token() {
-            // A hook or the observer has waited for other jobs.
+            // The job, a hook or the observer has waited for other jobs.
             self.put_away(crew, post, ran, now, turn.pocket);
             return After::Empty;
         }
