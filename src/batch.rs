@@ -23,7 +23,7 @@ use crate::unwind::Contained;
 ///
 /// It is lazy: nothing is pulled from the input, and nothing runs, before the first `next()`. Inputs are pulled on the
 /// caller's thread inside `next()`, at most [`window`](Self::window) of them ahead of what has been delivered, so an endless
-/// input and a slow consumer are fine. While they come quickly, up to 16 are pulled before the first of them is handed over; so an
+/// input and a slow consumer are fine. While they come quickly, up to 32 are pulled before the first of them is handed over; so an
 /// input must not wait for the jobs of those before it. Each job comes out once it has settled, retries included: in the order in which they
 /// settle by [`as_completed`](Self::as_completed) (and by a `for` loop over the batch), or in the order of the input by
 /// [`in_order`](Self::in_order).

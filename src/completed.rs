@@ -17,7 +17,7 @@ use crate::token::BatchLane;
 use crate::unwind;
 
 /// The most inputs that are pulled before they are handed over.
-const BITE: usize = 16;
+const BITE: usize = 32;
 
 /// While a bite takes less than this, the next one is greater; after one that takes [`PATIENCE`] it is a single input.
 const QUICK: Nanos = 10_000;
@@ -116,7 +116,7 @@ where
     }
 
     /// The next job to settle, but not waiting longer than `timeout`; `Ok(None)` at the end of the batch. Time spent in the
-    /// input's own `next()` cannot be cut short: a call without time left may pull one input all the same, or up to 16 if the last ones came
+    /// input's own `next()` cannot be cut short: a call without time left may pull one input all the same, or up to 32 if the last ones came
     /// quickly. In a job, a spare worker takes the place of the one that waits.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ use crate::park::Parker;
 use crate::policy::Requeue;
 use crate::reason::GiveUpReason;
 use crate::stats::Counts;
-use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, Padded};
+use crate::sync::{Arc, AtomicBool, BriefMutex, MutexGuard, Ordering, Padded};
 
 use entry::ParkedJob;
 use fail_fast::Failures;
@@ -72,7 +72,7 @@ const LONG: usize = 4096;
 /// The part of a batch that knows inputs and results, but not the job function: shared with every completion.
 pub(crate) struct Core<I, T, E> {
     // Apart from the count of references before it, which every completion changes.
-    state: Padded<Mutex<State<I, T, E>>>,
+    state: Padded<BriefMutex<State<I, T, E>>>,
     /// What the iterator sleeps on: something has settled, or was resubmitted, or a worker has run out, or the end may have come.
     pub(crate) parker: Arc<Parker>,
     hints: Padded<Hints>,
@@ -178,7 +178,7 @@ impl<I, T, E> Core<I, T, E> {
             reserved: 0,
         };
         Self {
-            state: Padded::new(Mutex::new(state)),
+            state: Padded::new(BriefMutex::new(state)),
             parker: Arc::default(),
             hints: Padded::new(Hints {
                 hungry: AtomicBool::new(true),

@@ -28,10 +28,10 @@ use crate::give_up::Record;
 use crate::judge::Outcome;
 use crate::sync::{Arc, Mutex, MutexGuard, Padded};
 
-/// The most jobs in a pocket. With 32 the lane's lock is a small part of an empty job's cost; at 2 µs for a tiny job they take 64 µs.
-const ROOM: usize = 32;
+/// The most jobs in a pocket. An empty job took 0.94 of the time that it took with 32, and 1.1 of it with 128.
+const ROOM: usize = 64;
 
-/// A pocket that was filled so long ago is recalled.
+/// A pocket that was filled so long ago is recalled, and no more is put in than should take so long.
 const STALE: Nanos = 50_000;
 
 pub(crate) struct Pocket<I, T, E>(Padded<Mutex<Contents<I, T, E>>>);
@@ -79,6 +79,7 @@ impl<I, T, E> Pocket<I, T, E> {
             return Err(outcome);
         }
         let mut contents = self.0.lock();
+        // There is room (see `fill`). Where the compiler knows, a success goes straight to its place: an empty job took 0.9 of the time.
         if contents.settled.len() == contents.settled.capacity() {
             return Err(outcome);
         }
@@ -145,12 +146,19 @@ impl<I, T, E> State<I, T, E> {
     }
 
     /// Moves a share of the queue into an empty pocket: less, the less there is, so that all workers that are at it have something to do to
-    /// the end. One that comes later, and finds the queue empty, recalls all pockets.
+    /// the end; and the less, the longer `each` job takes. One that comes later, and finds the queue empty, recalls all pockets.
     #[inline]
-    pub(super) fn fill(&mut self, pocket: &SharedPocket<I, T, E>, threads: usize, now: Nanos) {
+    pub(super) fn fill(
+        &mut self,
+        pocket: &SharedPocket<I, T, E>,
+        threads: usize,
+        each: Nanos,
+        now: Nanos,
+    ) {
         // Who waits for other jobs has a pocket, too.
         let workers = self.filled.len().min(threads);
-        let share = (self.queued.len() / (2 * workers)).min(ROOM);
+        let in_time = usize::try_from(STALE / each.max(1)).unwrap_or(ROOM);
+        let share = (self.queued.len() / (2 * workers)).min(in_time).min(ROOM);
         if share < 2 {
             return;
         }
@@ -247,6 +255,7 @@ impl<I, T, E> State<I, T, E> {
 mod tests {
     use super::*;
     use crate::AttemptError;
+    use crate::lane::TINY;
     use crate::lane::tests::{Numbers, setup};
 
     /// A batch with so many jobs in its queue, of which the odd ones have failed before.
@@ -276,21 +285,24 @@ mod tests {
 
     #[test]
     fn a_pocket_takes_a_share_of_the_queue_that_leaves_as_much_to_every_other_worker() {
-        // Of one worker or two, out of so many jobs: what it takes.
-        for (workers, jobs, share) in [
-            (1, 64, 32),
-            (2, 64, 16),
-            (3, 64, 16),
-            (1, 1_000, 32),
-            (2, 8, 2),
-            (2, 7, 0),
-            (1, 4, 2),
-            (1, 3, 0),
+        // Of so many workers, out of so many jobs that take so long: what one takes.
+        for (workers, jobs, each, share) in [
+            (1, 64, 0, 32),
+            (2, 64, 0, 16),
+            (3, 64, 0, 16),
+            (1, 1_000, 0, ROOM),
+            (1, 1_000, 1, ROOM),
+            (1, 1_000, 1_000, 50),
+            (1, 1_000, TINY - 1, 25),
+            (2, 8, 0, 2),
+            (2, 7, 0, 0),
+            (1, 4, 0, 2),
+            (1, 3, 0, 0),
         ] {
             let core = batch(jobs);
             let mut state = core.state.lock();
             let pockets: Vec<_> = (0..workers).map(|_| state.hand_out()).collect();
-            state.fill(&pockets[0], 2, 0);
+            state.fill(&pockets[0], 2, each, 0);
             let left = jobs as usize - share;
             assert_eq!(counts(&state), (left, share, share), "{workers} of {jobs}");
             pockets.iter().for_each(|pocket| state.take_back(pocket));
@@ -304,7 +316,7 @@ mod tests {
         let core = batch(8);
         let mut state = core.state.lock();
         let pocket = state.hand_out();
-        state.fill(&pocket, 2, 1_000);
+        state.fill(&pocket, 2, 0, 1_000);
         state.recall_stale(1_000 + STALE - 1);
         assert_eq!(queue(&state), [4, 5, 6, 7]);
         state.recall_stale(1_000 + STALE);
@@ -316,7 +328,7 @@ mod tests {
     fn run_two(core: &Numbers) -> SharedPocket<u32, u32, ()> {
         let mut state = core.state.lock();
         let pocket = state.hand_out();
-        state.fill(&pocket, 2, 0);
+        state.fill(&pocket, 2, 0, 0);
         let mut job = pocket.next().unwrap();
         state.pocketed -= 1;
         drop(state);

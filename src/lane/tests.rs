@@ -11,7 +11,7 @@ use crate::judge::Outcome;
 use crate::observe::{Observer, Watcher};
 use crate::permits::Permits;
 use crate::roster::{Post, Role, Roster};
-use crate::sync::{now, thread};
+use crate::sync::{Mutex, now, thread};
 use crate::unwind::Contained;
 
 pub(super) type Numbers = Core<u32, u32, ()>;

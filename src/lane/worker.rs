@@ -122,7 +122,7 @@ impl<I, T, E> Core<I, T, E> {
             return After::Empty;
         };
         if let Some(pocket) = pocket {
-            state.fill(pocket, self.setup.threads, turn.time);
+            state.fill(pocket, self.setup.threads, turn.each, turn.time);
         }
         After::Job(job)
     }

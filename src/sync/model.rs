@@ -53,6 +53,9 @@ pub(crate) struct MutexGuard<'a, T> {
     until_split: u32,
 }
 
+/// The same, as no model spins.
+pub(crate) type BriefMutex<T> = Mutex<T>;
+
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(checker::sync::Mutex::new(value))

@@ -25,6 +25,28 @@ macro_rules! array_of {
 
 pub(crate) use {array_of, const_fn};
 
+/// A lock that is wanted all the time, and held for less than a microsecond. Who finds it taken looks again for 60 pauses, about 1.6 µs. A
+/// [`Mutex`] offers its CPU to others after 14, who keep it until they find the lock taken; where a batch of tiny jobs has more threads than
+/// processors, these took turns at 5 times the rate.
+pub(crate) struct BriefMutex<T>(Mutex<T>);
+
+impl<T> BriefMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.try_lock().unwrap_or_else(|| self.lock_later())
+    }
+
+    #[cold]
+    fn lock_later(&self) -> MutexGuard<'_, T> {
+        let lock = || self.0.try_lock();
+        spin_between([4, 8, 16, 32], lock).unwrap_or_else(|| self.0.lock())
+    }
+}
+
 /// The time.
 #[inline]
 pub(crate) fn now() -> Instant {
