@@ -94,6 +94,7 @@ impl<T, E> Returned<T, E> {
 
 /// Runs one attempt and judges it. A failure is written into `record`, which knows the attempts so far (none: the first). `told` says
 /// if the job was told to stop.
+#[inline(always)]
 pub(crate) fn attempt<I, T, E>(
     rules: &Rules<'_, I, T, E>,
     subject: &Subject<'_, I>,
