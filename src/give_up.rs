@@ -125,15 +125,19 @@ pub(crate) struct Record<E> {
 
 impl<E> Record<E> {
     pub(crate) fn new() -> Box<Self> {
-        Box::new(Self {
-            retry: RetryState::new(),
-            reason: GiveUpReason::Cancelled,
-            time: 0,
-            expired: false,
-            charge: None,
-            last: None,
-            earlier: None,
-        })
+        // Made where it is to be: `Box::new` would move it there.
+        Box::write(
+            Box::new_uninit(),
+            Self {
+                retry: RetryState::new(),
+                reason: GiveUpReason::Cancelled,
+                time: 0,
+                expired: false,
+                charge: None,
+                last: None,
+                earlier: None,
+            },
+        )
     }
 
     /// Notes that an attempt has failed, and keeps the last `kept` of them. User code is dropped here: the oldest error.

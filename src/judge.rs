@@ -30,12 +30,13 @@ pub(crate) struct Rules<'a, I, T, E> {
 }
 
 /// The job that is tried.
+#[repr(C)]
 pub(crate) struct Subject<'a, I> {
+    /// Its number, for the jitter.
+    pub(crate) number: u64,
     /// `()` for a single job.
     pub(crate) input: &'a I,
     pub(crate) name: Option<Arc<str>>,
-    /// Its number, for the jitter.
-    pub(crate) number: u64,
     pub(crate) accepted: Nanos,
 }
 
@@ -211,15 +212,14 @@ fn judge<I, T, E>(
             attempt: number,
         };
         let elapsed = now.saturating_sub(subject.accepted);
-        let decision = match rules.policy.decide(draw, state, elapsed, verdict) {
-            Decision::Retry { .. } if told.is_some() => {
-                Decision::GiveUp(told.unwrap_or(GiveUpReason::FailFast))
+        let mut decision = rules.policy.decide(draw, state, elapsed, verdict);
+        if let Decision::Retry { delay, .. } = decision {
+            if let Some(reason) = told {
+                decision = Decision::GiveUp(reason);
+            } else if rules.is_too_late(now, delay) {
+                decision = Decision::GiveUp(GiveUpReason::DeadlineExceeded);
             }
-            Decision::Retry { delay, .. } if rules.is_too_late(now, delay) => {
-                Decision::GiveUp(GiveUpReason::DeadlineExceeded)
-            }
-            decision => decision,
-        };
+        }
         (decision, now)
     });
     let (decision, now) = match decided {
