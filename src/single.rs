@@ -9,7 +9,7 @@ use crate::crew::{Crew, Parked, Patience, Piece, Refusal};
 use crate::error::TrySubmitError;
 use crate::give_up::{AttemptError, GiveUp};
 use crate::handle::{JobHandle, ScopedHandle};
-use crate::job::{Callable, Cell, Limited, Options, Plain, SharedFn, Slab, Tuned, place};
+use crate::job::{Callable, Limited, Options, Plain, SharedFn, Slab, Tuned, place};
 use crate::judge::NextAttempt;
 use crate::observe::JobEvent;
 use crate::policy::{Requeue, RetryPolicy, Verdict};
@@ -349,10 +349,10 @@ where
             if let Some(options) = job.options_mut() {
                 options.this = Some(Piece::whole(this.clone() as _));
             }
-            Slab::single(crew, name, Cell::new(job, accepted, number))
+            Slab::single(crew, name, job, accepted, number)
         })
     } else {
-        Arc::new(Slab::single(crew, name, Cell::new(job, accepted, number)))
+        Arc::new(Slab::single(crew, name, job, accepted, number))
     }
     .whole();
     if let Some(deadline) = deadline {
@@ -386,9 +386,8 @@ where
     T: Send + 'p,
     E: Send + 'p,
 {
-    let cell = Cell::<Plain<fn() -> Result<T, E>>, T, E>::refused();
-    let (_, job) = Arc::new(Slab::single(crew, name, cell)).whole();
-    ScopedHandle::new(job)
+    let job = Slab::<Plain<fn() -> Result<T, E>>, T, E, 1>::refused(crew, name);
+    ScopedHandle::new(Arc::new(job).whole().1)
 }
 
 impl<F, T, E> fmt::Debug for Job<'_, F, T, E> {

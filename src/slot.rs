@@ -3,13 +3,15 @@
 //! | state | entered by | allows |
 //! |---|---|---|
 //! | `Vacant` | creation | `fill` |
-//! | `Pending(Q)` | creation; `fill`; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `interrupt` |
+//! | `Pending(Q, …)` | creation; `fill`; the worker that puts the job back to be retried; [`Slot::expire`] | `begin`, `interrupt` |
 //! | `Busy(worker, …)` | `begin`: the caller owns `Q` now and must `put_back`, `lend` or `set` | these, `interrupt` |
 //! | `Lent(Q, …)` | `lend`: an attempt runs that may be abandoned | `reclaim`, `expire`, `interrupt` |
 //! | `Set(V)` | `set`; [`Slot::settled`] | taking the value |
 //! | `Taken` | the waiter that took the value; `leave`, or else `set` after it | nothing |
 //!
 //! Whoever asked for the value may `leave`, last of all, in any state but the first; `tell` is `interrupt` that leaves the source where it is.
+//!
+//! With the source goes a number, as a slot has room for that anyway.
 //!
 //! Whoever waits leaves a [`Waker`], and a blocked thread is one more kind of waker ([`Parker`]). Setting looks for the waker
 //! under the same lock under which a waiter looks for the value before it leaves one, so no wake-up is lost. Wakers are
@@ -35,10 +37,10 @@ struct State<Q, V> {
     waiter: Option<Box<Waker>>,
 }
 
-/// The flag in some says that nobody asks for the value any more. In here it takes no room.
+/// The flag in some says that nobody asks for the value any more. In here it takes no room, and no more does the source's number.
 enum Phase<Q, V> {
     Vacant,
-    Pending(Q, bool),
+    Pending(Q, u32, bool),
     /// With the number of the worker, or [`NOBODY`], and why it is to stop.
     Busy(u32, Option<GiveUpReason>, bool),
     Lent(Box<Loan<Q>>),
@@ -49,6 +51,7 @@ enum Phase<Q, V> {
 /// What an attempt leaves behind that may be abandoned.
 struct Loan<Q> {
     source: Q,
+    number: u32,
     worker: u32,
     told: Option<GiveUpReason>,
     attempt: u32,
@@ -84,8 +87,8 @@ impl<Q, V> Slot<Q, V> {
         }
     }
 
-    pub(crate) fn pending(source: Q) -> Self {
-        Self::in_phase(Phase::Pending(source, false))
+    pub(crate) fn pending((source, number): (Q, u32)) -> Self {
+        Self::in_phase(Phase::Pending(source, number, false))
     }
 
     pub(crate) fn settled(value: V) -> Self {
@@ -100,17 +103,17 @@ impl<Q, V> Slot<Q, V> {
     }
 
     /// Gives a vacant slot its source.
-    pub(crate) fn fill(&self, source: Q) {
+    pub(crate) fn fill(&self, (source, number): (Q, u32)) {
         let mut state = self.state.lock();
         debug_assert!(
             matches!(state.phase, Phase::Vacant),
             "a slot is filled once"
         );
-        state.phase = Phase::Pending(source, false);
+        state.phase = Phase::Pending(source, number, false);
     }
 
     /// Takes the source out for this worker to work on. `None` if it is being worked on already, or the value is set.
-    pub(crate) fn begin(&self, worker: u32) -> Option<Q> {
+    pub(crate) fn begin(&self, worker: u32) -> Option<(Q, u32)> {
         self.state.lock().begin(worker)
     }
 
@@ -120,7 +123,7 @@ impl<Q, V> Slot<Q, V> {
         &self,
         reason: GiveUpReason,
         running: impl FnOnce(u32) -> R,
-    ) -> Result<Standing<Q>, R> {
+    ) -> Result<Standing<(Q, u32)>, R> {
         let mut state = self.state.lock();
         match state.tell(reason) {
             Ok(Standing::Pending(())) => match state.begin(NOBODY) {
@@ -151,12 +154,15 @@ impl<Q, V> Slot<Q, V> {
     }
 
     /// Puts the source back, to be begun again later, unless it was told to stop meanwhile.
-    pub(crate) fn put_back(&self, source: Q) -> Result<(), (Q, GiveUpReason)> {
+    pub(crate) fn put_back(
+        &self,
+        (source, number): (Q, u32),
+    ) -> Result<(), ((Q, u32), GiveUpReason)> {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Busy(_, Some(reason), _) => Err((source, reason)),
+            Phase::Busy(_, Some(reason), _) => Err(((source, number), reason)),
             Phase::Busy(_, None, left) => {
-                state.phase = Phase::Pending(source, left);
+                state.phase = Phase::Pending(source, number, left);
                 Ok(())
             }
             _ => unreachable!("only who began may put back"),
@@ -164,13 +170,14 @@ impl<Q, V> Slot<Q, V> {
     }
 
     /// Leaves the source here while an attempt runs that may be abandoned.
-    pub(crate) fn lend(&self, source: Q, attempt: u32) {
+    pub(crate) fn lend(&self, (source, number): (Q, u32), attempt: u32) {
         let mut state = self.state.lock();
         let Phase::Busy(worker, told, left) = state.phase else {
             unreachable!("only who began may lend");
         };
         state.phase = Phase::Lent(Box::new(Loan {
             source,
+            number,
             worker,
             told,
             attempt,
@@ -179,7 +186,7 @@ impl<Q, V> Slot<Q, V> {
     }
 
     /// Takes the source back after the attempt; `None` if it was abandoned.
-    pub(crate) fn reclaim(&self, worker: u32, attempt: u32) -> Option<Q> {
+    pub(crate) fn reclaim(&self, worker: u32, attempt: u32) -> Option<(Q, u32)> {
         let mut state = self.state.lock();
         let (told, left) = match &state.phase {
             Phase::Lent(loan) if (loan.worker, loan.attempt) == (worker, attempt) => {
@@ -188,7 +195,7 @@ impl<Q, V> Slot<Q, V> {
             _ => return None,
         };
         match std::mem::replace(&mut state.phase, Phase::Busy(worker, told, left)) {
-            Phase::Lent(loan) => Some(loan.source),
+            Phase::Lent(loan) => Some((loan.source, loan.number)),
             _ => unreachable!("looked at under the same lock"),
         }
     }
@@ -210,14 +217,14 @@ impl<Q, V> Slot<Q, V> {
             unreachable!("looked at under the same lock");
         };
         change(&mut loan.source, loan.told);
-        state.phase = Phase::Pending(loan.source, loan.left);
+        state.phase = Phase::Pending(loan.source, loan.number, loan.left);
         Some(left(loan.worker))
     }
 
     /// Looks at the source while nobody works on it; `Err`: is it being worked on?
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&Q) -> R) -> Result<R, bool> {
         match &self.state.lock().phase {
-            Phase::Pending(source, _) => Ok(look(source)),
+            Phase::Pending(source, ..) => Ok(look(source)),
             Phase::Busy(..) | Phase::Lent(_) => Err(true),
             Phase::Set(_) | Phase::Taken => Err(false),
             Phase::Vacant => unreachable!("{VACANT}"),
@@ -254,7 +261,7 @@ impl<Q, V> Slot<Q, V> {
     pub(crate) fn leave(&self) {
         let mut state = self.state.lock();
         match &mut state.phase {
-            Phase::Pending(_, left) | Phase::Busy(_, _, left) => *left = true,
+            Phase::Pending(.., left) | Phase::Busy(.., left) => *left = true,
             Phase::Lent(loan) => loan.left = true,
             Phase::Set(_) | Phase::Taken => {}
             Phase::Vacant => unreachable!("{VACANT}"),
@@ -290,12 +297,12 @@ impl<Q, V> Slot<Q, V> {
 }
 
 impl<Q, V> State<Q, V> {
-    fn begin(&mut self, worker: u32) -> Option<Q> {
-        let Phase::Pending(_, left) = self.phase else {
+    fn begin(&mut self, worker: u32) -> Option<(Q, u32)> {
+        let Phase::Pending(.., left) = self.phase else {
             return None;
         };
         match std::mem::replace(&mut self.phase, Phase::Busy(worker, None, left)) {
-            Phase::Pending(source, _) => Some(source),
+            Phase::Pending(source, number, _) => Some((source, number)),
             _ => unreachable!("just looked at"),
         }
     }

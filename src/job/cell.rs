@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::todo::{Callable, Options, SharedFn, Todo};
+use super::todo::{Callable, Numbered, Options, SharedFn, Todo};
 use crate::cancel::CancelToken;
 use crate::clock::{Nanos, nanos};
 use crate::crew::{Crew, Next, Parked, Watch};
@@ -14,7 +14,7 @@ use crate::observe::JobEvent;
 use crate::reason::GiveUpReason;
 use crate::roster::{Post, Stuck};
 use crate::slot::{NOBODY, Slot, Standing};
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, const_fn};
+use crate::sync::{Arc, AtomicU32, Ordering, const_fn};
 use crate::unwind;
 
 /// What the job's handle is to get, if there is none any more.
@@ -23,42 +23,46 @@ type Unwanted<T, E> = Option<Result<T, GiveUp<E>>>;
 /// What there is to a single job but for what it shares with its neighbours in the [`Slab`](super::Slab).
 pub(crate) struct Cell<J, T, E> {
     pub(super) slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>,
-    /// When it was accepted. This and the number are written before anybody else knows of the job.
-    accepted: AtomicU64,
-    /// For the jitter and the observer; half of the pool's count is enough for that.
-    number: AtomicU32,
+    /// When it was accepted, in nanoseconds since its slab was. Written before anybody else knows of the job.
+    accepted: AtomicU32,
     /// How many attempts have begun.
     attempts: AtomicU32,
 }
 
 impl<J, T, E> Cell<J, T, E> {
     const_fn! {
-        fn with(slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>, accepted: Nanos, number: u32) -> Self {
+        fn with(slot: Slot<Todo<J, E>, Result<T, GiveUp<E>>>) -> Self {
             Self {
                 slot,
-                accepted: AtomicU64::new(accepted),
-                number: AtomicU32::new(number),
+                accepted: AtomicU32::new(0),
                 attempts: AtomicU32::new(0),
             }
         }
     }
 
-    pub(crate) fn new(job: J, accepted: Nanos, number: u32) -> Self {
-        Self::with(Slot::pending(Todo::new(job)), accepted, number)
+    /// Accepted when its slab is.
+    pub(super) fn new(job: J, number: u32) -> Self {
+        Self::with(Slot::pending((Todo::new(job), number)))
     }
 
     const_fn! {
         /// One that is to be filled.
         pub(super) fn vacant() -> Self {
-            Self::with(Slot::vacant(), 0, 0)
+            Self::with(Slot::vacant())
         }
     }
 
-    pub(super) fn fill(&self, job: J, accepted: Nanos, number: u32) {
+    /// `accepted` so long after the slab.
+    pub(super) fn fill(&self, job: J, accepted: u32, number: u32) {
         // ORDERING: published by the channel, or by whatever brings the handle to another thread.
         self.accepted.store(accepted, Ordering::Relaxed);
-        self.number.store(number, Ordering::Relaxed);
-        self.slot.fill(Todo::new(job));
+        self.slot.fill((Todo::new(job), number));
+    }
+
+    /// How much later than its slab it was accepted.
+    pub(super) fn later(&self) -> Nanos {
+        // ORDERING: see `fill`.
+        Nanos::from(self.accepted.load(Ordering::Relaxed))
     }
 
     pub(super) fn attempts(&self) -> u32 {
@@ -69,7 +73,7 @@ impl<J, T, E> Cell<J, T, E> {
     /// A job that was not accepted.
     pub(crate) fn refused() -> Self {
         let refusal = Record::new().give_up(GiveUpReason::Shutdown, 0);
-        Self::with(Slot::settled(Err(refusal)), 0, 0)
+        Self::with(Slot::settled(Err(refusal)))
     }
 }
 
@@ -77,6 +81,8 @@ impl<J, T, E> Cell<J, T, E> {
 pub(super) struct SingleJob<'a, 'p, J, T, E> {
     pub(super) crew: &'a Crew<'p>,
     pub(super) name: Option<&'a Arc<str>>,
+    /// When its slab was accepted.
+    pub(super) since: Nanos,
     pub(super) cell: &'a Cell<J, T, E>,
 }
 
@@ -107,12 +113,7 @@ where
     }
 
     fn accepted(&self) -> Nanos {
-        // ORDERING: see `Cell::fill`; this, too.
-        self.cell.accepted.load(Ordering::Relaxed)
-    }
-
-    fn number(&self) -> u64 {
-        u64::from(self.cell.number.load(Ordering::Relaxed))
+        self.since + self.cell.later()
     }
 
     /// When the job may begin, or begin again.
@@ -124,17 +125,22 @@ where
         }
     }
 
-    fn subject(&self) -> Subject<'static, ()> {
+    fn subject(&self, number: u32) -> Subject<'static, ()> {
         Subject {
             input: &(),
             name: self.name.cloned(),
-            number: self.number(),
+            number: u64::from(number),
             accepted: self.accepted(),
         }
     }
 
     /// Frees the job, then settles it as given up, in this order, so that who sees it settled sees it freed.
-    fn settle_as(&self, todo: Todo<J, E>, reason: GiveUpReason, now: Nanos) -> Unwanted<T, E> {
+    fn settle_as(
+        &self,
+        (todo, number): Numbered<J, E>,
+        reason: GiveUpReason,
+        now: Nanos,
+    ) -> Unwanted<T, E> {
         let Todo { job, record } = todo;
         // First, since user code that runs here, or sees it settled, may submit the next.
         self.crew.roster.permits.release(1);
@@ -149,7 +155,7 @@ where
             unwind::contain(|| hook(&give_up));
         }
         unwind::discard(options);
-        self.tell_settled(give_up.attempts(), Err(reason));
+        self.tell_settled(number, give_up.attempts(), Err(reason));
         self.cell.slot.set(Err(give_up))
     }
 
@@ -173,24 +179,21 @@ where
     }
 
     /// Tells the observer how the job has ended, before anybody else is told.
-    fn tell_settled(&self, attempts: u32, result: Result<(), GiveUpReason>) {
-        let observer = &self.crew.settings.observer;
-        observer.tell(|observer| observer.job_settled(&self.event(attempts), result));
-    }
-
-    fn event(&self, attempts: u32) -> JobEvent<'_> {
-        JobEvent {
+    fn tell_settled(&self, number: u32, attempts: u32, result: Result<(), GiveUpReason>) {
+        let event = JobEvent {
             batch: None,
-            number: self.number(),
+            number: u64::from(number),
             name: self.name.map(|name| &**name),
             attempts,
-        }
+        };
+        let observer = &self.crew.settings.observer;
+        observer.tell(|observer| observer.job_settled(&event, result));
     }
 
     /// Settles a job that is not running, on the thread that wants it ended.
-    fn end(&self, todo: Todo<J, E>, reason: GiveUpReason) {
+    fn end(&self, todo: Numbered<J, E>, reason: GiveUpReason) {
         let crew = self.crew;
-        let was_parked = Self::due(&todo) > 0;
+        let was_parked = Self::due(&todo.0) > 0;
         crew.callers().gave_up(reason).add(1);
         let unwanted = self.settle_as(todo, reason, crew.clock.now());
         if was_parked {
@@ -201,7 +204,7 @@ where
     }
 
     /// Does what follows from an attempt.
-    fn follow(&self, post: &Post, mut todo: Todo<J, E>, outcome: Outcome<T>) -> Next {
+    fn follow(&self, post: &Post, (mut todo, number): Numbered<J, E>, outcome: Outcome<T>) -> Next {
         let crew = self.crew;
         let unwanted = match outcome {
             Outcome::Succeeded(value) => {
@@ -211,14 +214,14 @@ where
                 unwind::discard(todo.job.free());
                 drop(todo.record);
                 if crew.settings.observer.is_there() {
-                    self.tell_settled(self.cell.attempts(), Ok(()));
+                    self.tell_settled(number, self.cell.attempts(), Ok(()));
                 }
                 self.cell.slot.set(Ok(value))
             }
             Outcome::GaveUp(reason, now) => {
                 post.set_holding(false);
                 post.counts.gave_up(reason).add(1);
-                self.settle_as(todo, reason, now)
+                self.settle_as((todo, number), reason, now)
             }
             Outcome::Retry(due, now) => {
                 let options = todo.job.options();
@@ -228,7 +231,7 @@ where
                     record.set_due(due.unwrap_or(0));
                 }
                 post.set_holding(false);
-                let (todo, reason) = match self.cell.slot.put_back(todo) {
+                let (todo, reason) = match self.cell.slot.put_back((todo, number)) {
                     Ok(()) => {
                         return due.map_or(Next::Requeue(place), |due| Next::ParkUntil(due, place));
                     }
@@ -269,7 +272,7 @@ where
     fn run_shared(
         &self,
         post: &Post,
-        mut todo: Todo<J, E>,
+        (mut todo, number): Numbered<J, E>,
         coming: Coming,
         job: &SharedFn<T, E>,
     ) -> Next {
@@ -292,17 +295,17 @@ where
                     attempt: coming.number,
                 })
             });
-        let (worker, number) = (post.number as u32, coming.number);
+        let (worker, attempt) = (post.number as u32, coming.number);
         if let Some(options) = todo.job.options_mut() {
             options.limit = Duration::from_nanos(expires.saturating_sub(now));
         }
-        self.cell.slot.lend(todo, number);
+        self.cell.slot.lend((todo, number), attempt);
         if let Some(watch) = &watch {
             crew.park(expires, Parked::Attempt(Arc::downgrade(watch)));
         }
         let returned = coming.run(|| job.call());
         drop(watch);
-        let Some(mut todo) = self.cell.slot.reclaim(worker, number) else {
+        let Some((mut todo, number)) = self.cell.slot.reclaim(worker, attempt) else {
             post.set_holding(false);
             returned.discard();
             return Next::Abandoned;
@@ -310,14 +313,14 @@ where
         let Todo { job, record } = &mut todo;
         let rules = Self::rules(crew, job.options());
         let told = || self.told(post);
-        let outcome = conclude(&rules, &self.subject(), record, returned, told);
-        self.follow(post, todo, outcome)
+        let outcome = conclude(&rules, &self.subject(number), record, returned, told);
+        self.follow(post, (todo, number), outcome)
     }
 
     pub(super) fn run(&self, post: &Arc<Post>) -> Next {
         let crew = self.crew;
         post.renew_token();
-        let Some(mut todo) = self.cell.slot.begin(post.number as u32) else {
+        let Some((mut todo, number)) = self.cell.slot.begin(post.number as u32) else {
             return Next::Done;
         };
         post.set_holding(true);
@@ -327,31 +330,31 @@ where
             && let Some(reason) = self.is_past(todo.job.options())
         {
             let ended = Outcome::GaveUp(reason, crew.clock.now());
-            return self.follow(post, todo, ended);
+            return self.follow(post, (todo, number), ended);
         }
         let Todo { job, record } = &mut todo;
-        let subject = self.subject();
+        let subject = self.subject(number);
         if let Some(limit) = timed_out {
             let told = job.options_mut().and_then(|options| options.told.take());
             let told = told.or_else(|| self.is_past(job.options()));
             let rules = Self::rules(crew, job.options());
             let outcome = conclude_timed_out(&rules, &subject, record, limit, told);
-            return self.follow(post, todo, outcome);
+            return self.follow(post, (todo, number), outcome);
         }
-        let number = attempts(record.as_deref()).saturating_add(1);
-        self.cell.attempts.store(number, Ordering::Relaxed);
+        let attempt = attempts(record.as_deref()).saturating_add(1);
+        self.cell.attempts.store(attempt, Ordering::Relaxed);
         if record.is_some() {
             post.counts.retries.bump(1);
         }
         let rules = Self::rules(crew, job.options());
         let coming = prepare(&rules, &subject, record);
         if let Some(job) = job.share() {
-            return self.run_shared(post, todo, coming, &job);
+            return self.run_shared(post, (todo, number), coming, &job);
         }
         let returned = coming.run(|| job.call());
         let told = || self.told(post);
         let outcome = conclude(&rules, &subject, record, returned, told);
-        self.follow(post, todo, outcome)
+        self.follow(post, (todo, number), outcome)
     }
 
     pub(super) fn give_up(&self, reason: GiveUpReason) {

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 
 use super::Reference;
 use super::cell::Cell;
-use super::slab::Slab;
+use super::slab::{OPEN_FOR, Slab};
 use super::todo::Plain;
 use crate::clock::Nanos;
 use crate::crew::{Crew, SharedWork};
@@ -52,6 +52,8 @@ struct Desk {
     slab: Option<Arc<dyn Any + Send + Sync>>,
     /// How many places of the slab are used. `None`: it is to be replaced, or to be renewed if it is free.
     used: Option<usize>,
+    /// When the first job of the slab was accepted.
+    since: Nanos,
 }
 
 type PlainSlab<F, T, E> = Slab<'static, Plain<F>, T, E, JOBS>;
@@ -65,6 +67,7 @@ impl Desk {
             wait: ALONE[0],
             slab: None,
             used: None,
+            since: 0,
         }
     }
 
@@ -72,6 +75,7 @@ impl Desk {
     fn place<F, T, E>(
         &mut self,
         crew: &Arc<Crew<'static>>,
+        accepted: Nanos,
     ) -> Option<(Arc<PlainSlab<F, T, E>>, usize)>
     where
         F: Fn() -> Result<T, E> + Send + 'static,
@@ -99,14 +103,19 @@ impl Desk {
             self.alone += 1;
             return None;
         }
+        if accepted.saturating_sub(self.since) > OPEN_FOR {
+            self.used = None;
+        }
         let at = match self.used {
             Some(used) => used,
             None => {
                 let free = self.slab.as_mut().and_then(Arc::get_mut);
-                match free.and_then(|slab| slab.downcast_mut::<PlainSlab<F, T, E>>()) {
-                    Some(slab) => *slab = Slab::vacant(crew),
-                    None => self.slab = Some(Arc::new(PlainSlab::<F, T, E>::vacant(crew))),
+                let vacant = PlainSlab::<F, T, E>::vacant(crew, accepted);
+                match free.and_then(|slab| slab.downcast_mut()) {
+                    Some(slab) => *slab = vacant,
+                    None => self.slab = Some(Arc::new(vacant)),
                 }
+                self.since = accepted;
                 0
             }
         };
@@ -130,7 +139,7 @@ where
     let job = Plain(job);
     let place = if size_of::<Cell<Plain<F>, T, E>>() <= MAX_BYTES {
         // While the thread's locals are torn down there is no desk.
-        DESK.try_with(|desk| desk.borrow_mut().place(crew))
+        DESK.try_with(|desk| desk.borrow_mut().place(crew, accepted))
             .ok()
             .flatten()
     } else {
@@ -138,13 +147,10 @@ where
     };
     match place {
         Some((slab, at)) => {
-            slab.cell(at as u32).fill(job, accepted, number);
+            slab.fill(at as u32, job, accepted, number);
             slab.both(at as u32)
         }
-        None => {
-            let cell = Cell::new(job, accepted, number);
-            Arc::new(Slab::single(crew, None, cell)).whole()
-        }
+        None => Arc::new(Slab::single(crew, None, job, accepted, number)).whole(),
     }
 }
 
@@ -173,7 +179,7 @@ mod tests {
         F: Fn() -> Result<(), ()> + Send + 'static,
     {
         let place = |_| {
-            let (slab, at) = desk.place::<F, (), ()>(crew)?;
+            let (slab, at) = desk.place::<F, (), ()>(crew, 0)?;
             // It counts as one that waits: a reference for the queue, and one for the handle.
             std::mem::forget((Arc::clone(&slab), slab));
             Some(at)
@@ -218,7 +224,7 @@ mod tests {
         let (mut desk, crew, job) = (Desk::new(None), crew(), (|| Ok(())) as Job);
         let [first, most] = ALONE;
         for round in 0..10 {
-            let place = |_| Some(desk.place::<Job, (), ()>(&crew)?.1);
+            let place = |_| Some(desk.place::<Job, (), ()>(&crew, 0)?.1);
             let alone = (first << round).min(most);
             let placed: Vec<_> = (0..alone + JOBS).map(place).collect();
             assert_eq!(placed, [vec![None; alone], numbers(0..JOBS)].concat());
@@ -234,8 +240,8 @@ mod tests {
         let (mut desk, job) = (Desk::new(None), (|| Ok(())) as Job);
         let mut address = |crew| {
             assert_eq!(places(&mut desk, crew, &job, FIRST), vec![None; FIRST]);
-            let (slab, at) = desk.place::<Job, (), ()>(crew).unwrap();
-            slab.cell(at as u32).fill(Plain(job), 0, 0);
+            let (slab, at) = desk.place::<Job, (), ()>(crew, 0).unwrap();
+            slab.fill(at as u32, Plain(job), 0, 0);
             (Arc::as_ptr(&slab).addr(), at)
         };
         assert_eq!(address(&crew()), address(&crew()));
@@ -245,11 +251,30 @@ mod tests {
     fn what_was_learnt_of_one_pool_is_not_held_against_another() {
         let (mut desk, crew, job) = (Desk::new(None), crew(), (|| Ok(())) as Job);
         for _ in 0..FIRST + JOBS + 1 {
-            let _ = desk.place::<Job, (), ()>(&crew);
+            let _ = desk.place::<Job, (), ()>(&crew, 0);
         }
         assert!(desk.wait > FIRST);
         let elsewhere = places(&mut desk, &self::crew(), &job, FIRST + 1);
         assert_eq!(elsewhere[FIRST - 1..], [None, Some(0)]);
+    }
+
+    #[test]
+    fn what_is_accepted_too_late_for_a_slab_begins_the_next() {
+        let (mut desk, crew, job) = (Desk::new(None), crew(), (|| Ok(())) as Job);
+        places(&mut desk, &crew, &job, FIRST);
+        let mut at = |accepted| {
+            let (slab, at) = desk.place::<Job, (), ()>(&crew, accepted).unwrap();
+            slab.fill(at as u32, Plain(job), accepted, 0);
+            assert_eq!(slab.accepted(at as u32), accepted);
+            // For ever in the queue.
+            std::mem::forget(slab);
+            at
+        };
+        let first = 7;
+        assert_eq!([first, first, first + OPEN_FOR].map(&mut at), [0, 1, 2]);
+        let second = first + OPEN_FOR + 1;
+        assert_eq!([second, second + OPEN_FOR].map(&mut at), [0, 1]);
+        assert_eq!([Nanos::MAX - 1, Nanos::MAX].map(&mut at), [0, 1]);
     }
 
     #[test]
@@ -308,9 +333,8 @@ mod tests {
         let first = job(&owned);
         let settle = |slab: &PlainSlab<_, Arc<()>, ()>, at: usize, leave_first: bool| {
             let slot = &slab.cell(at as u32).slot;
-            slab.cell(at as u32)
-                .fill(Plain(alike(&first, job(&owned))), 0, 0);
-            let todo = slot.begin(0).unwrap();
+            slab.fill(at as u32, Plain(alike(&first, job(&owned))), 0, 0);
+            let (todo, _) = slot.begin(0).unwrap();
             if leave_first {
                 slot.leave();
             }
@@ -319,7 +343,7 @@ mod tests {
             slot.leave();
         };
         for n in 0..FIRST + 4 {
-            if let Some((slab, at)) = desk.place(&crew) {
+            if let Some((slab, at)) = desk.place(&crew, 0) {
                 settle(&slab, at, n % 2 == 0);
             }
         }
@@ -343,6 +367,6 @@ mod tests {
             ]
         }
         // A slab is what one job may keep.
-        assert_eq!(sizes(&|| Ok(())), [48, 400]);
+        assert_eq!(sizes(&|| Ok(())), [40, 344]);
     }
 }

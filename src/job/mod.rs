@@ -11,7 +11,6 @@ mod desk;
 mod slab;
 mod todo;
 
-pub(crate) use cell::Cell;
 pub(crate) use desk::place;
 pub(crate) use slab::Slab;
 pub(crate) use todo::{Callable, Limited, Options, Plain, SharedFn, Tuned};

@@ -6,6 +6,7 @@ use super::cell::{Cell, SingleJob};
 use super::todo::Callable;
 use super::{JobState, Pending, Reference};
 use crate::cancel::CancelToken;
+use crate::clock::Nanos;
 use crate::crew::{Crew, Next, Piece, SharedWork, WHOLE, Work};
 use crate::give_up::GiveUp;
 use crate::reason::GiveUpReason;
@@ -13,10 +14,15 @@ use crate::roster::{Post, Stuck};
 use crate::slot::Look;
 use crate::sync::{Arc, Weak, array_of};
 
+/// Jobs are placed in a slab for four seconds: each has 32 bits for the time that it was accepted later than the first.
+pub(super) const OPEN_FOR: Nanos = u32::MAX as Nanos;
+
 /// `N` jobs of one type, shared by the pool and their handles.
 pub(crate) struct Slab<'p, J, T, E, const N: usize> {
     /// Weak, so that no value of the pool outlives it for the sake of a handle. Once it is gone, every job has settled.
     crew: Weak<Crew<'p>>,
+    /// When its first job was accepted.
+    since: Nanos,
     /// Boxed, because most jobs have none. Only one that is by itself has.
     name: Option<Box<Arc<str>>>,
     cells: [Cell<J, T, E>; N],
@@ -27,10 +33,27 @@ impl<'p, J, T, E> Slab<'p, J, T, E, 1> {
     pub(crate) fn single(
         crew: &Arc<Crew<'p>>,
         name: Option<Arc<str>>,
+        job: J,
+        accepted: Nanos,
+        number: u32,
+    ) -> Self {
+        Self::of_one(crew, accepted, name, Cell::new(job, number))
+    }
+
+    /// A job that was not accepted.
+    pub(crate) fn refused(crew: &Arc<Crew<'p>>, name: Option<Arc<str>>) -> Self {
+        Self::of_one(crew, 0, name, Cell::refused())
+    }
+
+    fn of_one(
+        crew: &Arc<Crew<'p>>,
+        since: Nanos,
+        name: Option<Arc<str>>,
         cell: Cell<J, T, E>,
     ) -> Self {
         Self {
             crew: Arc::downgrade(crew),
+            since,
             name: name.map(Box::new),
             cells: [cell],
         }
@@ -38,23 +61,38 @@ impl<'p, J, T, E> Slab<'p, J, T, E, 1> {
 }
 
 impl<'p, J, T, E, const N: usize> Slab<'p, J, T, E, N> {
-    /// To be filled.
-    pub(super) fn vacant(crew: &Arc<Crew<'p>>) -> Self {
+    /// To be filled; the first job is accepted now.
+    pub(super) fn vacant(crew: &Arc<Crew<'p>>, since: Nanos) -> Self {
         Self {
             crew: Arc::downgrade(crew),
+            since,
             name: None,
             cells: array_of!(Cell::vacant(); N),
         }
+    }
+
+    /// Fills a place; not later than [`OPEN_FOR`] after the first job was accepted.
+    pub(super) fn fill(&self, at: u32, job: J, accepted: Nanos, number: u32) {
+        let later = accepted.saturating_sub(self.since);
+        debug_assert!(later <= OPEN_FOR, "the desk is to see to that");
+        let later = u32::try_from(later).unwrap_or(u32::MAX);
+        self.cell(at).fill(job, later, number);
     }
 
     pub(super) fn cell(&self, at: u32) -> &Cell<J, T, E> {
         &self.cells[at as usize]
     }
 
+    #[cfg(test)]
+    pub(super) fn accepted(&self, at: u32) -> Nanos {
+        self.since + self.cell(at).later()
+    }
+
     fn job<'a>(&'a self, at: u32, crew: &'a Crew<'p>) -> SingleJob<'a, 'p, J, T, E> {
         SingleJob {
             crew,
             name: self.name.as_deref(),
+            since: self.since,
             cell: self.cell(at),
         }
     }

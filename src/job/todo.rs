@@ -23,6 +23,9 @@ impl<J, E> Todo<J, E> {
     }
 }
 
+/// The same, with the job's number: for the jitter and the observer, so half of the pool's count is enough.
+pub(crate) type Numbered<J, E> = (Todo<J, E>, u32);
+
 /// The user's function, with the options that the job has.
 pub(crate) trait Callable<'p, T, E>: Send {
     fn call(&self) -> Result<T, E>;

@@ -8,6 +8,8 @@ type Number = Slot<&'static str, u32>;
 
 const CANCELLED: GiveUpReason = GiveUpReason::Cancelled;
 
+const JOB: (&str, u32) = ("job", 8);
+
 /// What came of a job that was cancelled.
 const GIVEN_UP: u32 = 100;
 
@@ -45,7 +47,7 @@ fn on_thread(slot: &Arc<Number>, f: impl FnOnce(&Number) + Send + 'static) -> Jo
 #[test]
 fn a_waiter_gets_the_value_whenever_it_is_set() {
     check(&["found", "woken or about to sleep"], |sides| {
-        let slot = Arc::new(Number::pending("job"));
+        let slot = Arc::new(Number::pending(JOB));
         let worker = on_thread(&slot, |slot| {
             slot.begin(0);
             assert_eq!(slot.set(7), None);
@@ -66,7 +68,7 @@ fn a_waiter_gets_the_value_whenever_it_is_set() {
 #[test]
 fn the_waker_that_was_left_last_is_woken() {
     check(&["at once", "at the second look", "woken"], |sides| {
-        let slot = Arc::new(Number::pending("job"));
+        let slot = Arc::new(Number::pending(JOB));
         let worker = on_thread(&slot, |slot| {
             slot.begin(0);
             assert_eq!(slot.set(7), None);
@@ -96,7 +98,7 @@ fn the_waker_that_was_left_last_is_woken() {
 fn a_job_that_is_cancelled_while_it_retries_settles_once() {
     let sides = ["cancelled while pending", "told", "cancelled too late"];
     check(&sides, |sides| {
-        let slot = Arc::new(Number::pending("job"));
+        let slot = Arc::new(Number::pending(JOB));
         let worker = on_thread(&slot, retry_once);
         cancel(&slot, sides);
         worker.join().unwrap();
@@ -115,7 +117,7 @@ fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
         "cancelled too late",
     ];
     check(&sides, |sides| {
-        let slot = Arc::new(Number::pending("job"));
+        let slot = Arc::new(Number::pending(JOB));
         let worker = on_thread(&slot, |slot| {
             let Some(job) = slot.begin(0) else { return };
             slot.lend(job, 1);
@@ -154,7 +156,7 @@ fn an_attempt_is_reclaimed_or_abandoned_and_the_job_settles_once() {
 #[test]
 fn a_value_that_nobody_asks_for_is_dropped_by_one_side() {
     check(&["the worker", "who left"], |sides| {
-        let slot = Arc::new(Slot::<(), Arc<()>>::pending(()));
+        let slot = Arc::new(Slot::<(), Arc<()>>::pending(((), 8)));
         let value = Arc::new(());
         let worker = {
             let (slot, value) = (Arc::clone(&slot), Arc::clone(&value));

@@ -22,11 +22,7 @@ where
     F: Fn(&I) -> Result<T, E> + Send + Sync + 'p,
 {
     /// One attempt of one job whose attempts have no limit.
-    pub(super) fn run_one(
-        &self,
-        rules: &Rules<'_, I, T, E>,
-        job: &mut Queued<I, E>,
-    ) -> Outcome<T> {
+    pub(super) fn run_one(&self, rules: &Rules<'_, I, T, E>, job: &mut Queued<I, E>) -> Outcome<T> {
         let (subject, record) = self.look_at(job);
         let input = subject.input;
         let told = || self.core.setup.token.reason();
