@@ -7,7 +7,7 @@ use crate::clock::{Clock, Nanos};
 use crate::give_up::{AttemptError, Record};
 use crate::observe::{FailureEvent, JobEvent, Watcher};
 use crate::panic::Panic;
-use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
+use crate::policy::{Draw, RetryPolicy, Verdict};
 use crate::reason::GiveUpReason;
 use crate::sync::Arc;
 use crate::unwind::{self, Payload};
@@ -187,16 +187,16 @@ fn judge<I, T, E>(
     told: Option<GiveUpReason>,
 ) -> Outcome<T> {
     let number = attempts(record.as_deref()).saturating_add(1);
-    let state = &mut record.get_or_insert_with(Record::new).retry;
+    let kept = record.get_or_insert_with(Record::new);
     let decided = unwind::catch(|| {
         let verdict = match (&error, mark) {
             (AttemptError::Panicked(_), _) if !rules.policy.retries_panics() => {
-                return (Decision::GiveUp(GiveUpReason::Panicked), rules.clock.now());
+                return (Err(GiveUpReason::Panicked), rules.clock.now());
             }
             // What a batch that fails fast was doing is reported as it ends by itself.
             _ if told.is_some_and(|reason| reason != GiveUpReason::FailFast) => {
                 return (
-                    Decision::GiveUp(told.unwrap_or(GiveUpReason::Cancelled)),
+                    Err(told.unwrap_or(GiveUpReason::Cancelled)),
                     rules.clock.now(),
                 );
             }
@@ -214,15 +214,16 @@ fn judge<I, T, E>(
             attempt: number,
         };
         let elapsed = now.saturating_sub(subject.accepted);
-        let mut decision = rules.policy.decide(draw, state, elapsed, verdict);
-        if let Decision::Retry { delay, .. } = decision {
-            if let Some(reason) = told {
-                decision = Decision::GiveUp(reason);
-            } else if rules.is_too_late(now, delay) {
-                decision = Decision::GiveUp(GiveUpReason::DeadlineExceeded);
+        let decided = rules.policy.decide(draw, &mut kept.retry, elapsed, verdict);
+        let decided = decided.and_then(|delay| match told {
+            Some(reason) => Err(reason),
+            None if rules.is_too_late(now, delay) => Err(GiveUpReason::DeadlineExceeded),
+            None => {
+                kept.charge = rules.policy.charge()?;
+                Ok(delay)
             }
-        }
-        (decision, now)
+        });
+        (decided, now)
     });
     let (decision, now) = match decided {
         Ok(decided) => decided,
@@ -231,27 +232,19 @@ fn judge<I, T, E>(
             return broken(rules, subject, record, payload);
         }
     };
-    let next = match &decision {
-        Decision::Retry { delay, .. } => Ok(Duration::from_nanos(*delay)),
-        Decision::GiveUp(reason) => Err(*reason),
-    };
-    tell_failed(rules, subject, number, &error, next);
-    if let (Decision::Retry { delay, .. }, Some(hook)) = (&decision, rules.on_retry) {
+    let delay = decision.map(Duration::from_nanos);
+    tell_failed(rules, subject, number, &error, delay);
+    if let (Ok(delay), Some(hook)) = (delay, rules.on_retry) {
         let next = NextAttempt {
             number: number.saturating_add(1),
-            delay: Duration::from_nanos(*delay),
+            delay,
         };
         unwind::contain(|| hook(subject.input, &error, next));
     }
     note(rules, subject, record, number, error, now);
     match decision {
-        Decision::GiveUp(reason) => Outcome::GaveUp(reason, now),
-        Decision::Retry { delay, charge } => {
-            if let Some(record) = record {
-                record.charge = charge;
-            }
-            Outcome::Retry((delay > 0).then(|| now.saturating_add(delay)), now)
-        }
+        Err(reason) => Outcome::GaveUp(reason, now),
+        Ok(delay) => Outcome::Retry((delay > 0).then(|| now.saturating_add(delay)), now),
     }
 }
 

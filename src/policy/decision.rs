@@ -1,4 +1,4 @@
-//! What follows from a failure, and after which delay: pure, but for the budget that is charged.
+//! What follows from a failure, and after which delay.
 
 use std::time::Duration;
 
@@ -7,16 +7,6 @@ use crate::backoff::{RetryState, mix};
 use crate::budget::{Charge, RetryBudget};
 use crate::clock::{Nanos, nanos};
 use crate::reason::GiveUpReason;
-
-/// What follows from one failure.
-pub(crate) enum Decision {
-    /// Again after this delay; 0 for at once.
-    Retry {
-        delay: Nanos,
-        charge: Option<Charge>,
-    },
-    GiveUp(GiveUpReason),
-}
 
 /// What a draw depends on.
 #[derive(Debug, Clone, Copy)]
@@ -77,27 +67,27 @@ impl RetryPolicy {
             .map(Duration::from_nanos)
     }
 
-    /// What follows from the failure of `attempt` (from 1), `elapsed` after the job's submission: the limits first, then the delay,
-    /// then the budget. Calls the user's iterator of delays, if the policy has one.
+    /// What follows from the failure of `attempt` (from 1), `elapsed` after the job's submission: a retry after this delay, 0 for at once, if
+    /// there is something to pay it with (see [`Self::charge`]). Calls the user's iterator of delays, if the policy has one.
     pub(crate) fn decide(
         &self,
         draw: Draw,
         state: &mut RetryState,
         elapsed: Nanos,
         verdict: Verdict,
-    ) -> Decision {
+    ) -> Result<Nanos, GiveUpReason> {
         let hint = match verdict {
-            Verdict::GiveUp => return Decision::GiveUp(GiveUpReason::Permanent),
+            Verdict::GiveUp => return Err(GiveUpReason::Permanent),
             Verdict::Retry => 0,
             Verdict::RetryAfter(hint) => nanos(hint),
         };
         let Draw { seed, job, attempt } = draw;
         if self.is_last(attempt) {
-            return Decision::GiveUp(GiveUpReason::AttemptsExhausted);
+            return Err(GiveUpReason::AttemptsExhausted);
         }
         self.backoff.prepare(state);
         let Some(own) = self.draw(seed, job, attempt, state) else {
-            return Decision::GiveUp(GiveUpReason::AttemptsExhausted);
+            return Err(GiveUpReason::AttemptsExhausted);
         };
         let delay = own.max(hint.min(self.max_hint.unwrap_or(Nanos::MAX)));
         let mistaken = self.max_hint.is_none()
@@ -108,15 +98,17 @@ impl RetryPolicy {
                 .max_elapsed
                 .is_some_and(|max| elapsed.saturating_add(delay) > max)
         {
-            return Decision::GiveUp(GiveUpReason::ElapsedExhausted);
+            return Err(GiveUpReason::ElapsedExhausted);
         }
-        match self.budget.as_ref().map(RetryBudget::charge) {
-            Some(None) => Decision::GiveUp(GiveUpReason::BudgetExhausted),
-            charge => Decision::Retry {
-                delay,
-                charge: charge.flatten(),
-            },
-        }
+        Ok(delay)
+    }
+
+    /// Pays for a retry out of the budget, if there is one.
+    pub(crate) fn charge(&self) -> Result<Option<Charge>, GiveUpReason> {
+        let charge = self.budget.as_ref().map(RetryBudget::charge);
+        charge.map_or(Ok(None), |paid| {
+            paid.map(Some).ok_or(GiveUpReason::BudgetExhausted)
+        })
     }
 
     /// The policy's own delay after the failure of `attempt`: 0 for at once, else 0 < delay ≤ `max_delay`. `None`: the iterator of
@@ -157,10 +149,7 @@ mod tests {
             job: 0,
             attempt,
         };
-        match policy.decide(draw, &mut RetryState::new(), elapsed, verdict) {
-            Decision::Retry { delay, .. } => Ok(delay),
-            Decision::GiveUp(reason) => Err(reason),
-        }
+        policy.decide(draw, &mut RetryState::new(), elapsed, verdict)
     }
 
     #[test]
@@ -231,21 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_is_charged_at_the_decision() {
+    fn a_retry_is_paid_out_of_the_budget() {
+        assert!(matches!(RetryPolicy::immediate().charge(), Ok(None)));
         let budget = RetryBudget::default().min_per_second(1);
         let policy = RetryPolicy::immediate().unlimited().budget(budget.clone());
-        let draw = Draw {
-            seed: 0,
-            job: 0,
-            attempt: 1,
-        };
-        let charges: Vec<_> = std::iter::from_fn(|| {
-            match policy.decide(draw, &mut RetryState::new(), 0, Verdict::Retry) {
-                Decision::Retry { charge, .. } => charge,
-                Decision::GiveUp(reason) => {
-                    assert_eq!(reason, GiveUpReason::BudgetExhausted);
-                    None
-                }
+        let charges: Vec<_> = std::iter::from_fn(|| match policy.charge() {
+            Ok(charge) => charge,
+            Err(reason) => {
+                assert_eq!(reason, GiveUpReason::BudgetExhausted);
+                None
             }
         })
         .collect();
@@ -264,10 +247,7 @@ mod tests {
                 job: 0,
                 attempt,
             };
-            match policy.decide(draw, &mut state, 0, Verdict::Retry) {
-                Decision::Retry { delay, .. } => Ok(delay),
-                Decision::GiveUp(reason) => Err(reason),
-            }
+            policy.decide(draw, &mut state, 0, Verdict::Retry)
         };
         assert_eq!(
             [next(1), next(2), next(3)],

@@ -3,7 +3,7 @@
 mod decision;
 mod describe;
 
-pub(crate) use decision::{Decision, Draw};
+pub(crate) use decision::Draw;
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;

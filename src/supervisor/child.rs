@@ -11,7 +11,7 @@ use crate::backoff::RetryState;
 use crate::clock::Nanos;
 use crate::error::SupervisorError;
 use crate::panic::Panic;
-use crate::policy::{Decision, Draw, RetryPolicy, Verdict};
+use crate::policy::{Draw, RetryPolicy, Verdict};
 use crate::sync::Arc;
 use crate::unwind::{self, Contained, Hook};
 
@@ -201,8 +201,7 @@ impl Ward {
         };
         let decided = unwind::catch(|| self.policy.decide(draw, &mut self.retry, 0, verdict));
         match decided {
-            Ok(Decision::Retry { delay, .. }) => Some(delay),
-            Ok(Decision::GiveUp(_)) => None,
+            Ok(decision) => decision.ok(),
             Err(payload) => {
                 unwind::discard(payload);
                 None
