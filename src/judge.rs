@@ -215,12 +215,16 @@ fn judge<I, T, E>(
         };
         let elapsed = now.saturating_sub(subject.accepted);
         let decided = rules.policy.decide(draw, &mut kept.retry, elapsed, verdict);
-        let decided = decided.and_then(|delay| match told {
-            Some(reason) => Err(reason),
-            None if rules.is_too_late(now, delay) => Err(GiveUpReason::DeadlineExceeded),
-            None => {
-                kept.charge = rules.policy.charge()?;
-                Ok(delay)
+        let decided = decided.and_then(|delay| {
+            // Paid back where it goes no further than here.
+            let charge = rules.policy.charge()?;
+            match told {
+                Some(reason) => Err(reason),
+                None if rules.is_too_late(now, delay) => Err(GiveUpReason::DeadlineExceeded),
+                None => {
+                    kept.charge = charge;
+                    Ok(delay)
+                }
             }
         });
         (decided, now)
