@@ -8,7 +8,7 @@ use crate::judge::Outcome;
 use crate::permits::Permits;
 use crate::roster::Roster;
 use crate::sync::loom::{FAR, JoinHandle, Sides, check, check_bounded, spawn};
-use crate::sync::{Receiver, now, unbounded};
+use crate::sync::{Mutex, Receiver, now, unbounded};
 
 /// A batch, its pool, and tokens on their way to workers.
 struct Bench {
