@@ -4,7 +4,7 @@
 //! each, and a good part of the memory. The price is that one job, or its handle, keeps the memory of all its slab, so a slab is small,
 //! and the first jobs are by themselves. So are most of those that are waited for soon after they were submitted: in a slab, the worker
 //! that runs one and the thread that submits the next would fight for the same memory. It is seen from a slab to which hardly anybody
-//! refers by the time it has been used up.
+//! refers by the time it has been used up. And so are those of a thread that has not used a slab up after four seconds.
 //!
 //! Only what `RetryPool::submit` and its kin are given comes here. A job with settings of its own, or of a scope, is always by itself.
 //!
@@ -25,7 +25,7 @@ use crate::sync::{Arc, thread_local};
 /// So many jobs share a slab. With 32 of them, a million took about 0.9 of the time; but one that is parked for an hour would keep the memory of
 /// 31 that are over.
 const JOBS: usize = if cfg!(rp_shuttle) { 2 } else { 8 };
-/// So many of one type come first, each by itself, and twice as many each time that the jobs of a slab were soon over, up to the
+/// So many of one type come first, each by itself, and again after a slab that was too old; and twice as many each time that the jobs of a slab were soon over, up to the
 /// second of these.
 const ALONE: [usize; 2] = if cfg!(rp_shuttle) {
     [0, 0]
@@ -99,21 +99,22 @@ impl Desk {
                 self.wait = ALONE[0];
             }
         }
+        if self.used.is_some() && accepted.saturating_sub(self.since) > OPEN_FOR {
+            // They come so slowly that there is nothing to be saved.
+            (self.used, self.alone) = (None, 0);
+        }
         if self.alone < self.wait {
             self.alone += 1;
             return None;
-        }
-        if accepted.saturating_sub(self.since) > OPEN_FOR {
-            self.used = None;
         }
         let at = match self.used {
             Some(used) => used,
             None => {
                 let free = self.slab.as_mut().and_then(Arc::get_mut);
-                let vacant = PlainSlab::<F, T, E>::vacant(crew, accepted);
+                let vacant = || PlainSlab::<F, T, E>::vacant(crew, accepted);
                 match free.and_then(|slab| slab.downcast_mut()) {
-                    Some(slab) => *slab = vacant,
-                    None => self.slab = Some(Arc::new(vacant)),
+                    Some(slab) => *slab = vacant(),
+                    None => self.slab = Some(Arc::new(vacant())),
                 }
                 self.since = accepted;
                 0
@@ -259,22 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_too_late_for_a_slab_begins_the_next() {
+    fn jobs_that_come_slowly_are_by_themselves() {
         let (mut desk, crew, job) = (Desk::new(None), crew(), (|| Ok(())) as Job);
-        places(&mut desk, &crew, &job, FIRST);
         let mut at = |accepted| {
-            let (slab, at) = desk.place::<Job, (), ()>(&crew, accepted).unwrap();
+            let (slab, at) = desk.place::<Job, (), ()>(&crew, accepted)?;
             slab.fill(at as u32, Plain(job), accepted, 0);
             assert_eq!(slab.accepted(at as u32), accepted);
             // For ever in the queue.
             std::mem::forget(slab);
-            at
+            Some(at)
         };
-        let first = 7;
-        assert_eq!([first, first, first + OPEN_FOR].map(&mut at), [0, 1, 2]);
-        let second = first + OPEN_FOR + 1;
-        assert_eq!([second, second + OPEN_FOR].map(&mut at), [0, 1]);
-        assert_eq!([Nanos::MAX - 1, Nanos::MAX].map(&mut at), [0, 1]);
+        let mut begun = 7;
+        for _ in 0..3 {
+            assert!((0..FIRST).all(|_| at(begun).is_none()));
+            let last = begun + OPEN_FOR;
+            assert_eq!([begun, last, last].map(&mut at), [0, 1, 2].map(Some));
+            begun = last + 1;
+        }
+        assert_eq!(at(Nanos::MAX), None);
     }
 
     #[test]

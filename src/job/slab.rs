@@ -83,7 +83,7 @@ impl<'p, J, T, E, const N: usize> Slab<'p, J, T, E, N> {
         &self.cells[at as usize]
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(any(rp_loom, rp_shuttle))))]
     pub(super) fn accepted(&self, at: u32) -> Nanos {
         self.since + self.cell(at).later()
     }

@@ -25,7 +25,7 @@ macro_rules! array_of {
 
 pub(crate) use {array_of, const_fn};
 
-/// A lock that is wanted all the time, and held for less than a microsecond. Who finds it taken looks again for 60 pauses, about 1.6 µs. A
+/// A lock that is wanted all the time, and held for less than a microsecond as a rule. Who finds it taken looks again for 60 pauses, about 1.6 µs. A
 /// [`Mutex`] offers its CPU to others after 14, who keep it until they find the lock taken; where a batch of tiny jobs has more threads than
 /// processors, these took turns at 5 times the rate.
 pub(crate) struct BriefMutex<T>(Mutex<T>);

@@ -4,8 +4,9 @@
 //! because a reading (20–25 ns) costs as much as the rest of an empty job's way: at the start of a turn, after a failure, and else
 //! after every job, or every eighth while jobs are tiny (`pace.rs`). A turn can end whenever the clock is read.
 //!
-//! What a job passes on its way through a turn is inlined by force, here and in `judge` and `lane`: a job moves by value, and each call
-//! would copy it. Measured: 625 instead of 800 instructions for an empty job.
+//! A job stays where it is while its worker has it, and what it passes on its way through its pocket is inlined by force, here and in `judge` and
+//! `lane`: a copy costs more than its instructions where it loads at once what was stored piece by piece just before, and has to wait for that. An
+//! empty job took 0.7 of the time when the last of these copies were gone.
 
 use std::time::Duration;
 
