@@ -315,7 +315,7 @@ mod tests {
             assert_eq!(completed.count(), jobs as usize);
         });
         scope.unwrap();
-        ran.into_inner()
+        ran.load(Ordering::SeqCst)
     }
 
     #[test]
