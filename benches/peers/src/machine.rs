@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hint::spin_loop;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use crate::contestants;
 
@@ -49,6 +53,39 @@ fn first_line(path: &str, field: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(field))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// How far the processors are from each other: the ns that a cache line takes from one to the other and back, by the median of some tries. On
+/// a virtual machine that may change from one moment to the next, and most that is measured here with it.
+pub fn there_and_back() -> u64 {
+    const TURNS: u32 = 1_000;
+    let try_once = || {
+        let ball = &AtomicU32::new(0);
+        let wait_for = |turn: u32| {
+            while ball.load(Ordering::Acquire) != turn {
+                spin_loop();
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for turn in 0..=TURNS {
+                    wait_for(2 * turn + 1);
+                    ball.store(2 * turn + 2, Ordering::Release);
+                }
+            });
+            let throw = |turn: u32| {
+                ball.store(2 * turn + 1, Ordering::Release);
+                wait_for(2 * turn + 2);
+            };
+            throw(0);
+            let begun = Instant::now();
+            (1..=TURNS).for_each(throw);
+            begun.elapsed().as_nanos() as u64 / u64::from(TURNS)
+        })
+    };
+    let mut tries = [(); 9].map(|()| try_once());
+    tries.sort_unstable();
+    tries[tries.len() / 2]
 }
 
 /// The version of each contestant's package, as locked.

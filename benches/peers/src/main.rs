@@ -55,7 +55,13 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if !arguments.report_only {
         (results.machine, results.versions) = (machine::describe(), machine::versions());
         results.quick = arguments.quick;
+        let mut distances = Vec::new();
         for question in arguments.questions() {
+            distances.push(machine::there_and_back());
+            results.machine.insert(
+                "a cache line from core to core and back, before each question".to_owned(),
+                in_short(&distances),
+            );
             let answers = rounds::ask(question, arguments);
             results.answers.insert(question.name.to_owned(), answers);
             // A run that is cut off has what it had.
@@ -65,6 +71,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     report::write(&results, &out)?;
     println!("{}", out.join("benchmarks.md").display());
     Ok(())
+}
+
+fn in_short(distances: &[u64]) -> String {
+    let all: Vec<_> = distances.iter().map(u64::to_string).collect();
+    format!("{} ns", all.join(", "))
 }
 
 /// A quick run does not overwrite what a long one has measured.
