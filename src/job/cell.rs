@@ -59,12 +59,6 @@ impl<J, T, E> Cell<J, T, E> {
         self.slot.fill((Todo::new(job), number));
     }
 
-    /// How much later than its slab it was accepted.
-    pub(super) fn later(&self) -> Nanos {
-        // ORDERING: see `fill`.
-        Nanos::from(self.accepted.load(Ordering::Relaxed))
-    }
-
     pub(super) fn attempts(&self) -> u32 {
         // ORDERING: a figure, which publishes nothing else; here and where it is written.
         self.attempts.load(Ordering::Relaxed)
@@ -112,8 +106,9 @@ where
         }
     }
 
-    fn accepted(&self) -> Nanos {
-        self.since + self.cell.later()
+    pub(super) fn accepted(&self) -> Nanos {
+        // ORDERING: see `Cell::fill`.
+        self.since + Nanos::from(self.cell.accepted.load(Ordering::Relaxed))
     }
 
     /// When the job may begin, or begin again.

@@ -265,7 +265,7 @@ mod tests {
         let mut at = |accepted| {
             let (slab, at) = desk.place::<Job, (), ()>(&crew, accepted)?;
             slab.fill(at as u32, Plain(job), accepted, 0);
-            assert_eq!(slab.accepted(at as u32), accepted);
+            assert_eq!(slab.accepted(at as u32, &crew), accepted);
             // For ever in the queue.
             std::mem::forget(slab);
             Some(at)

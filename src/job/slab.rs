@@ -83,11 +83,6 @@ impl<'p, J, T, E, const N: usize> Slab<'p, J, T, E, N> {
         &self.cells[at as usize]
     }
 
-    #[cfg(all(test, not(any(rp_loom, rp_shuttle))))]
-    pub(super) fn accepted(&self, at: u32) -> Nanos {
-        self.since + self.cell(at).later()
-    }
-
     fn job<'a>(&'a self, at: u32, crew: &'a Crew<'p>) -> SingleJob<'a, 'p, J, T, E> {
         SingleJob {
             crew,
@@ -104,6 +99,11 @@ where
     T: Send + 'p,
     E: Send + 'p,
 {
+    #[cfg(all(test, not(any(rp_loom, rp_shuttle))))]
+    pub(super) fn accepted(&self, at: u32, crew: &Crew<'p>) -> Nanos {
+        self.job(at, crew).accepted()
+    }
+
     /// One of the jobs, for the pool and for its handle.
     pub(super) fn both(self: Arc<Self>, at: u32) -> (SharedWork<'p>, Reference<'p, T, E>) {
         (Piece::new(Arc::clone(&self) as _, at), (self, at))
