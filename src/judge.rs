@@ -31,7 +31,7 @@ pub(crate) struct Rules<'a, I, T, E> {
 
 /// The job that is tried.
 // In this order, because the number and the time are copied out of a job that was moved just before: side by side they would be loaded at
-// once, and the load would wait for both stores. An empty job took 1.08 of the time, one that fails 1.2.
+// once, and the load would wait for both stores. A batch of which 10 % fail at once took 1.2 of the time, one of empty jobs as long.
 #[repr(C)]
 pub(crate) struct Subject<'a, I> {
     /// Its number, for the jitter.

@@ -65,7 +65,7 @@ impl<J, T, E> Cell<J, T, E> {
     }
 
     /// A job that was not accepted.
-    pub(crate) fn refused() -> Self {
+    pub(super) fn refused() -> Self {
         let refusal = Record::new().give_up(GiveUpReason::Shutdown, 0);
         Self::with(Slot::settled(Err(refusal)))
     }

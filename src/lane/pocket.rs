@@ -79,7 +79,7 @@ impl<I, T, E> Pocket<I, T, E> {
             return Err(outcome);
         }
         let mut contents = self.0.lock();
-        // There is room (see `fill`). Where the compiler knows, a success goes straight to its place: an empty job took 0.9 of the time.
+        // There is room (see `fill`). Where the compiler knows, a success goes straight to its place: an empty job took 0.86 to 0.96 of the time.
         if contents.settled.len() == contents.settled.capacity() {
             return Err(outcome);
         }

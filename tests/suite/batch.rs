@@ -7,7 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{Live, eventually, gate, ms, pool};
-use retry_pool::{Attempt, Completion, FailFast, GiveUpReason, Progress, RetryPolicy, RetryPool};
+use retry_pool::{
+    Attempt, Completion, FailFast, GiveUpReason, JobEvent, Observer, Progress, RetryPolicy,
+    RetryPool,
+};
 
 /// Fails until the attempt of the given number.
 fn succeed_at(attempt: u32) -> Result<u32, &'static str> {
@@ -732,6 +735,39 @@ fn pulled_in_one_go() -> usize {
     assert_eq!(pulled.load(Ordering::SeqCst), 0);
     assert!(batch.next().is_some());
     pulled.load(Ordering::SeqCst)
+}
+
+/// Is told of the jobs of a bite one after the other, once all of it is pulled.
+#[derive(Clone, Default)]
+struct Bites {
+    pulled: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
+    greatest: Arc<AtomicUsize>,
+}
+
+impl Observer for Bites {
+    fn job_accepted(&self, _: &JobEvent<'_>) {
+        let accepted = self.accepted.fetch_add(1, Ordering::SeqCst);
+        let bite = self.pulled.load(Ordering::SeqCst) - accepted;
+        self.greatest.fetch_max(bite, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn up_to_32_quick_inputs_are_pulled_before_the_first_is_handed_over() {
+    let bites = Bites::default();
+    let builder = RetryPool::builder().threads(1).observer(bites.clone());
+    let pool = builder.build().unwrap();
+    // Only a few, where the machine holds the iterator up.
+    eventually("a full bite", || {
+        let input = (0..2_000).inspect(|_| {
+            bites.pulled.fetch_add(1, Ordering::SeqCst);
+        });
+        let report = pool.batch(input, |n: &u32| Ok::<_, ()>(*n)).run();
+        assert_eq!(report.succeeded().len(), 2_000);
+        bites.greatest.load(Ordering::SeqCst) >= 32
+    });
+    assert_eq!(bites.greatest.load(Ordering::SeqCst), 32);
 }
 
 #[test]
